@@ -1,0 +1,89 @@
+"""A delivery: one mail, one envelope recipient, one mailbox. The ledger keeps its state."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+State = Literal["claimed", "sending", "sent", "discarded", "failed"]
+"""`sent` and `discarded` are final; `failed` blocks only the SQS message that was dead-lettered for it."""
+
+IN_DOUBT = "in_doubt"
+KILLED = "killed"
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryKey:
+    """What makes two deliveries the same, whatever SQS message brought them."""
+
+    mail_id: str
+    """SES's mail.messageId."""
+    recipient: str = field(repr=False)
+    """The normalised envelope recipient, tag included."""
+    mailbox: str = field(repr=False, default="")
+    """The mailbox's normalised address; empty for a decision that concerns no mailbox (a discard)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to work on a delivery until it expires. `token` fences: only its holder may change the row."""
+
+    delivery_id: str
+    """Random; stands in logs and in the SES tag `relayd-delivery`."""
+    key: DeliveryKey
+    token: str = field(repr=False)
+    attempt: int
+    """1 for the first claim of the delivery, counted over all of its generations."""
+    resend: bool = False
+    """An earlier send is in doubt and this attempt sends once more."""
+    previous_trace: str | None = None
+    """The traceparent of the attempt before, for a span link."""
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """Somebody else holds a live claim (an SNS twin, another replica): come back in `seconds`."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The delivery has ended before: nothing to do but to repeat how."""
+
+    state: Literal["sent", "discarded", "failed"]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The delivery may not be tried again: `in_doubt` (a second doubt) or `killed` (three processes died on it).
+
+    The ledger has not recorded the failure yet; the claim that comes along lets its holder do so.
+    """
+
+    reason: Literal["in_doubt", "killed"]
+    claim: Claim
+
+
+ClaimAnswer = Claim | Busy | Settled | Lost
+
+
+@dataclass(frozen=True, slots=True)
+class Tries:
+    """What an SQS message has cost so far. Only tries that were charged are in it."""
+
+    failures: int
+    """Transient failures, this one included."""
+    bugs: int
+    """Unforeseen exceptions, this one included."""
+    age: float
+    """Seconds since the first charged failure, by the database's clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A send that SES accepted, and what later mail is threaded and matched by."""
+
+    ses_id: str
+    """SES's MessageId."""
+    original_message_id: str | None = field(repr=False, default=None)
+    """The Message-ID that the mail had, without angle brackets."""

@@ -1,0 +1,237 @@
+"""What relayd asks of the outside world, as narrow Protocols. `relayd.adapters` answers them for real.
+
+Every method may raise the errors of `relayd.errors` and nothing else; an adapter translates its library's errors
+once, at its edge. The contract suites in `tests/contract` say what each port promises and run on the in-memory
+fakes and on the real adapters alike.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Protocol
+
+from relayd.model.address import Address
+from relayd.model.delivery import Claim, ClaimAnswer, DeliveryKey, Sent, Tries
+from relayd.model.mask import Contact, Target
+from relayd.model.message import Message
+from relayd.model.notification import S3Content
+
+
+@dataclass(frozen=True, slots=True)
+class EntryError:
+    """Why one entry of a batch failed while the call succeeded."""
+
+    code: str
+    gone: bool
+    """The lease has ended (handle stale, message deleted or no longer in flight): never try this entry again."""
+
+
+class Queue(Protocol):
+    """A queue with leases (SQS)."""
+
+    @property
+    def name(self) -> str:
+        """The queue's short name, for spans and logs."""
+        ...
+
+    def receive(self, limit: int, wait: float, visibility: float) -> list[Message]:
+        """Long-poll for up to `limit` (1 to 10) messages for up to `wait` seconds (0 to 20), leased for
+        `visibility` seconds each. One receive may hold the same message twice. Empty when none came.
+
+        Raises HoldError("queue") where waiting alone will not help (missing queue, denied access), else
+        TransientError.
+        """
+        ...
+
+    def delete(self, handles: Sequence[str]) -> list[EntryError | None]:
+        """Delete 1 to 10 messages in one call; answers in the order of `handles`, None for success."""
+        ...
+
+    def change_visibility(self, changes: Sequence[tuple[str, float]]) -> list[EntryError | None]:
+        """Let 1 to 10 leases, given as (handle, seconds from now), end then; answers as `delete` does."""
+        ...
+
+    def dead_letter(self, message: Message, reason: str, detail: str) -> None:
+        """Copy the message, attributes included, to the dead-letter queue, with the reason as attributes.
+
+        It does not delete the message: the copy must be durable first.
+        """
+        ...
+
+
+class MailStore(Protocol):
+    """Where received mail lies (S3). There is no delete: relayd never destroys mail."""
+
+    def fetch(self, content: S3Content, admit: Callable[[int], None]) -> bytes:
+        """The mail's bytes. `admit` is called with the size in bytes before the body is read and may refuse by
+        raising; the connection is closed then.
+
+        Raises TransientError("content_missing") for a missing object, PermanentError for one that can never be
+        read (too large, archived, encrypted by the client), HoldError("s3") and TransientError as they fit.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One mail to one recipient."""
+
+    sender: str = field(repr=False)
+    """The address in From: a reply token on one of our domains."""
+    recipient: str = field(repr=False)
+    data: bytes = field(repr=False)
+    """The whole mail, CRLF lines of at most 998 bytes, 7-bit."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """SES message tags: names and values of `[A-Za-z0-9_-]{1,256}`."""
+
+
+class Mailer(Protocol):
+    """What sends mail (SES v2). One call is one attempt: only the queue retries."""
+
+    def send(self, mail: Outgoing) -> str:
+        """Send, and return SES's MessageId.
+
+        Raises InDoubtError when it cannot be known whether SES took it; every other error means that it did not.
+        """
+        ...
+
+
+class Directory(Protocol):
+    """Masks, owners, mailboxes and contacts."""
+
+    def lookup(self, address: Address) -> Target:
+        """What the address is to us: a mask (the tag ignored), a contact's reply token, or unknown.
+
+        Raises HoldError("database", "directory_empty") when there are no masks at all: a wrong or restored database
+        must not turn all mail into `unknown_mask`.
+        """
+        ...
+
+    def contact(self, mask_id: str, sender: Address | None) -> Contact:
+        """The mask's contact for this correspondent, made on first sight. One per mask and address; all mail
+        without a readable sender shares one.
+        """
+        ...
+
+
+class Ledger(Protocol):
+    """What has been done with each delivery: it turns at-least-once into once.
+
+    Times are measured by the database's clock, so that replicas with skewed clocks agree.
+    """
+
+    def claim(self, key: DeliveryKey, *, message_id: str, mask_id: str, ttl: float, trace: str | None) -> ClaimAnswer:
+        """Take the delivery for `ttl` seconds, if it is free.
+
+        Free is: new; given back; `claimed` and expired (its process died: the third time it answers Lost("killed"));
+        `sending` and expired (in doubt: the first time a Claim with `resend`, the second time Lost("in_doubt"));
+        `failed` for another SQS message (a redrive or replay starts a new generation). `trace` is this attempt's
+        traceparent; the claim carries the one before.
+        """
+        ...
+
+    def begin_send(self, claim: Claim, *, ttl: float) -> None:
+        """Make `sending` durable before the call, to expire in `ttl` seconds. Raises ClaimLostError."""
+        ...
+
+    def sent(self, claim: Claim, sent: Sent) -> None:
+        """Record a send that SES accepted. A known send is a fact: it is recorded even if the claim was lost."""
+        ...
+
+    def failed(self, claim: Claim, reason: str, *, message_id: str) -> None:
+        """Record that the delivery cannot be done. Raises ClaimLostError."""
+        ...
+
+    def refused(self, claim: Claim, reason: str) -> None:
+        """Record that policy, asked again with the whole mail in hand, discards a delivery that was claimed.
+        Raises ClaimLostError."""
+        ...
+
+    def give_back(self, claim: Claim) -> None:
+        """Let go of a claim whose work was not finished and whose mail was certainly not sent, free for the next
+        receiver at once. A claim that is no longer ours is left alone.
+        """
+        ...
+
+    def discarded(self, key: DeliveryKey, reason: str, *, message_id: str, mask_id: str | None) -> None:
+        """Record a discard or a quarantine. One that is recorded already keeps its first reason."""
+        ...
+
+    def failed_unclaimed(self, key: DeliveryKey, reason: str, *, message_id: str, mask_id: str | None) -> None:
+        """Record a failure that was found before any claim. Never overwrites a final state or a live claim."""
+        ...
+
+    def charge(self, message_id: str, *, bug: bool) -> Tries:
+        """Count one failed try of an SQS message, and tell what it has cost so far."""
+        ...
+
+    def threads(self, mask_id: str, message_ids: Sequence[str]) -> dict[str, str]:
+        """For each known original Message-ID (without brackets) of mail sent for this mask: the SES id it got."""
+        ...
+
+
+class Certificates(Protocol):
+    """SNS's signing certificates."""
+
+    def fetch(self, url: str) -> bytes:
+        """The certificate as PEM. The caller has checked the URL's host. Raises HoldError("certificates"): a
+        certificate that cannot be fetched says nothing about the message.
+        """
+        ...
+
+
+class Condition(Protocol):
+    """What relayd uses of `threading.Condition`. `wait` answers False when the timeout passed."""
+
+    def __enter__(self) -> bool: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None: ...
+    def wait(self, timeout: float | None = None) -> bool: ...
+    def notify_all(self) -> None: ...
+
+
+class Thread(Protocol):
+    """What relayd uses of `threading.Thread`."""
+
+    @property
+    def name(self) -> str: ...
+    def is_alive(self) -> bool: ...
+    def join(self, timeout: float | None = None) -> None: ...
+
+
+class Clock(Protocol):
+    """Time, and everything that blocks on it. The tests' virtual clock runs an hour of the engine in a blink, and
+    the same way each time, because no part of the engine waits on anything else.
+    """
+
+    def time(self) -> float:
+        """Seconds since the epoch."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that never go back."""
+        ...
+
+    def sleep(self, seconds: float) -> None: ...
+
+    def condition(self) -> Condition: ...
+
+    def spawn(self, name: str, target: Callable[[], None]) -> Thread:
+        """Start a daemon thread."""
+        ...
+
+
+class Lease(Protocol):
+    """The right to work on one message. The worker holds it; the Keeper renews it."""
+
+    @property
+    def message(self) -> Message: ...
+
+    def fence(self, seconds: float) -> None:
+        """Promise that the message stays ours for `seconds` more, extending the lease if need be.
+
+        Called right before the one irreversible step. Raises LeaseLostError, or StoppingError when the daemon is
+        stopping and the step would outlast its grace.
+        """
+        ...

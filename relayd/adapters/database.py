@@ -1,0 +1,296 @@
+"""The way to the database: one engine, its transactions, its clock and its version, on SQLite and PostgreSQL alike."""
+
+import importlib.util
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event, exc
+from sqlalchemy.dialects import postgresql, sqlite
+
+from relayd.adapters.database_errors import translated
+from relayd.adapters.schema import HEAD, meta
+from relayd.errors import ConfigurationError, Problem, TransientError
+from relayd.telemetry.instruments import measure
+from relayd.telemetry.pseudonym import fingerprint
+
+Insert = postgresql.Insert | sqlite.Insert
+"""Both know ON CONFLICT, and spell it alike."""
+
+BUSY_SECONDS = 5.0
+"""How long a writer waits for another one's lock on a SQLite file."""
+POOL_SECONDS = 10.0
+IDLE_SECONDS = 5.0
+"""A pooled connection that rested for longer is asked whether it still lives, before it is used."""
+
+_VARIABLE = "RELAYD_DATABASE_URL"
+_FORMS = "use sqlite:///relayd.db on one host, or postgresql://user:password@host/database for several replicas."
+_UPGRADE_LOCK = 0x72656C61
+"""The advisory lock that upgrades take turns by: `rela` in ASCII, as any number would do."""
+
+_CLOCKS = {
+    # unixepoch('subsec') came only with SQLite 3.42.
+    "sqlite": "((julianday('now') - 2440587.5) * 86400.0)",
+    # now() stands still inside a transaction, and so does not notice how long a lock was waited for.
+    "postgresql": "CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS DOUBLE PRECISION)",
+}
+_POSTGRES_ARGUMENTS = {
+    "connect_timeout": 5,
+    # A server that vanished without a word is noticed by the kernel, not by a worker that waits for ever.
+    "tcp_user_timeout": 10_000,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "options": "-c statement_timeout=10000 -c lock_timeout=5000 -c idle_in_transaction_session_timeout=30000",
+    "application_name": "relayd",
+}
+
+
+class Database:
+    """An engine with three kinds of connection. Errors leave it as ours, translated once."""
+
+    def __init__(self, engine: sa.Engine, now: Callable[[], sa.ColumnElement[float]] | None = None) -> None:
+        self.engine = engine
+        self.dialect = engine.dialect.name
+        self.now = now() if now else sa.literal_column(_CLOCKS[self.dialect], sa.Double)
+        """The database's clock, as an SQL expression: seconds since the epoch."""
+        # SQLite's own waiting polls, and starves under many threads; a lock hands over in an instant.
+        self._turn = threading.Lock() if self.dialect == "sqlite" else None
+        self._autocommit: sa.Engine = engine
+        self._transaction: sa.Engine = engine
+        if self._turn:
+            self._transaction = engine.execution_options(relayd_begin="BEGIN IMMEDIATE")
+        else:
+            self._autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    @property
+    def upgrades_itself(self) -> bool:
+        """A SQLite file has no administrator; PostgreSQL waits for `relayd db upgrade`."""
+        return self.dialect == "sqlite"
+
+    @contextmanager
+    def reading(self, operation: str = "read") -> Iterator[sa.Connection]:
+        """A connection on which every statement stands alone. `operation` is what it is measured as."""
+        with measure("database", operation), _translating(), self._autocommit.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self, operation: str = "write") -> Iterator[sa.Connection]:
+        """A connection in a transaction: committed at the end, rolled back by any exception."""
+        with measure("database", operation), self._my_turn(), _translating(), self._transaction.begin() as connection:
+            yield connection
+
+    def writing_once(self, operation: str = "write") -> AbstractContextManager[sa.Connection]:
+        """For a single writing statement: PostgreSQL is spared the trips of BEGIN and COMMIT."""
+        return self.writing(operation) if self._turn else self.reading(operation)
+
+    def insert(self, table: sa.Table) -> Insert:
+        """The dialect's INSERT, the one that knows ON CONFLICT."""
+        return sqlite.insert(table) if self.dialect == "sqlite" else postgresql.insert(table)
+
+    def ping(self) -> None:
+        """Ask for one row, for readiness and probes."""
+        with self.reading("ping") as connection:
+            connection.exec_driver_sql("SELECT 1").all()
+
+    def close(self) -> None:
+        """Close the connections that nobody uses."""
+        self.engine.dispose()
+
+    @contextmanager
+    def _my_turn(self) -> Iterator[None]:
+        if self._turn and not self._turn.acquire(timeout=BUSY_SECONDS):
+            raise TransientError("database_busy", "another thread writes", charged=False)
+        try:
+            yield
+        finally:
+            if self._turn:
+                self._turn.release()
+
+
+@contextmanager
+def _translating() -> Iterator[None]:
+    try:
+        yield
+    except exc.SQLAlchemyError as error:
+        # Neither cause nor context: the driver's text may quote a row.
+        raise translated(error) from None
+
+
+def connect(url: str, *, pool_size: int, now: Callable[[], sa.ColumnElement[float]] | None = None) -> Database:
+    """The database behind the URL. Nothing is opened yet; `now` replaces its clock in tests."""
+    parsed = _parsed(url)
+    options: dict[str, Any] = {
+        "hide_parameters": True,
+        "pool_size": pool_size,
+        "max_overflow": 0,
+        "pool_timeout": POOL_SECONDS,
+    }
+    if parsed.get_backend_name() == "sqlite":
+        engine = sa.create_engine(parsed, connect_args={"timeout": BUSY_SECONDS}, **options)
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin)
+    else:
+        arguments = {name: value for name, value in _POSTGRES_ARGUMENTS.items() if name not in parsed.query}
+        engine = sa.create_engine(parsed, connect_args=arguments, **options)
+        _ping_rested(engine)
+    return Database(engine, now)
+
+
+def _parsed(url: str) -> sa.URL:
+    try:
+        parsed = sa.make_url(url)
+    except (exc.ArgumentError, ValueError):
+        raise _refused("is not a database URL", _FORMS) from None
+    if parsed.get_backend_name() == "sqlite":
+        if not parsed.database or parsed.database == ":memory:":
+            raise _refused("names a database in memory, which every restart and every thread would empty", _FORMS)
+        folder = Path(parsed.database).resolve().parent
+        if not folder.is_dir():
+            raise _refused(f"the folder {folder} does not exist", f"create it: mkdir -p {folder}")
+        return parsed.set(drivername="sqlite+pysqlite")
+    if parsed.get_backend_name() != "postgresql":
+        raise _refused("names a kind of database that relayd does not know", _FORMS)
+    if importlib.util.find_spec("psycopg") is None:
+        raise _refused("PostgreSQL needs psycopg, which is not installed", "pip install 'relayd[postgres]'")
+    return parsed.set(drivername="postgresql+psycopg")
+
+
+def _refused(problem: str, hint: str, subject: str = _VARIABLE) -> ConfigurationError:
+    return ConfigurationError([Problem(subject, problem, hint)])
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _: object) -> None:
+    # None: the driver begins nothing on its own. `_begin` does, so that a writer takes its lock before it reads.
+    connection.isolation_level = None
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            break
+        except sqlite3.OperationalError as error:
+            # The change of mode, alone of all statements, does not wait for locks.
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+    # FULL: a commit is on the disk before it returns, or `sending` would be no promise.
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+
+
+def _begin(connection: sa.Connection) -> None:
+    if begin := connection.get_execution_options().get("relayd_begin"):
+        connection.exec_driver_sql(begin)
+
+
+def _ping_rested(engine: sa.Engine) -> None:
+    """SQLAlchemy's pool_pre_ping, without its trip to the server before every single statement under load."""
+
+    def rested(_: object, record: Any) -> None:
+        record.info["rested_at"] = time.monotonic()
+
+    def ping(connection: Any, record: Any, _: object) -> None:
+        if time.monotonic() - record.info.get("rested_at", time.monotonic()) < IDLE_SECONDS:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error:
+            raise exc.DisconnectionError from None
+
+    event.listen(engine, "checkin", rested)
+    event.listen(engine, "checkout", ping)
+
+
+def version(database: Database) -> str | None:
+    """The revision that the database is at; None where relayd has never been."""
+    with database.reading() as connection:
+        return _version(connection)
+
+
+def _version(connection: sa.Connection) -> str | None:
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    found: str | None = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+    return found
+
+
+def upgrade(database: Database) -> None:
+    """Bring the tables to this program's version. Any number of processes may do it at once: one does, others wait."""
+    with database.writing() as connection:
+        if database.dialect == "postgresql":
+            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+            connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_UPGRADE_LOCK})")
+        found = _version(connection)
+        if found == HEAD:
+            return
+        _refuse_newer(found)
+
+        from alembic import command
+
+        config = _alembic()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def check_version(database: Database) -> None:
+    """Refuse a database of another version. A SQLite file that is behind is upgraded here: it has no other user."""
+    found = version(database)
+    if found == HEAD:
+        return
+    _refuse_newer(found)
+    if database.upgrades_itself:
+        upgrade(database)
+        return
+    raise _refused(
+        "has no tables yet" if found is None else f"is at version {found}, and this relayd needs {HEAD}",
+        "run once, before the replicas start: relayd db upgrade",
+        "the database",
+    )
+
+
+def _alembic() -> Any:
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    return config
+
+
+def _refuse_newer(found: str | None) -> None:
+    if found is None:
+        return
+    from alembic.script import ScriptDirectory
+
+    known = {script.revision for script in ScriptDirectory.from_config(_alembic()).walk_revisions()}
+    if found not in known:
+        raise _refused(
+            f"is at version {found}, which this relayd (up to {HEAD}) does not know",
+            "it was upgraded by a newer relayd: run that one, or restore the database from before.",
+            "the database",
+        )
+
+
+def check_secret(database: Database, secrets: Sequence[bytes]) -> None:
+    """Refuse a database that belongs to another secret, so that a deployment cannot take up a foreign directory.
+
+    The database keeps the fingerprint of the secret that signs. It may be any of the list, as it is in a rotation;
+    then the first one's is kept from now on.
+    """
+    prints = [fingerprint(secret) for secret in secrets]
+    with database.writing() as connection:
+        connection.execute(database.insert(meta).values(name="secret", value=prints[0]).on_conflict_do_nothing())
+        stored = connection.execute(sa.select(meta.c.value).where(meta.c.name == "secret")).scalar_one()
+        if stored not in prints:
+            raise _refused(
+                "is not the secret that this database was used with",
+                "set the old secret, or put the new one in front of it: RELAYD_SECRET=new,old",
+                "RELAYD_SECRET",
+            )
+        if stored != prints[0]:
+            connection.execute(sa.update(meta).where(meta.c.name == "secret").values(value=prints[0]))

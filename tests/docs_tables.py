@@ -1,0 +1,45 @@
+"""The tables of docs/operations.md as the code has them. `python -m tests.docs_tables` writes them anew."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from relayd.settings import SETTINGS
+from relayd.telemetry import names
+
+OPERATIONS = Path(__file__).parent.parent / "docs" / "operations.md"
+
+
+def _settings() -> str:
+    rows = ["| variable | default | what it is |", "|---|---|---|"]
+    for setting in SETTINGS:
+        default = f"`{setting.default}`" if setting.default else "**required**" if setting.required else "–"
+        rows.append(f"| `{setting.env}` | {default} | {setting.doc} |")
+    return "\n".join(rows)
+
+
+def _two(head: str, table: Mapping[str, str]) -> str:
+    return "\n".join([f"| {head} | what it means |", "|---|---|", *(f"| `{k}` | {v} |" for k, v in table.items())])
+
+
+TABLES = {
+    "settings": _settings(),
+    "log events": _two("event", names.LOG_EVENTS),
+    "spans": _two("span", names.SPANS),
+    "attributes": _two("attribute", names.ATTRIBUTES),
+    "instruments": _two("instrument", names.INSTRUMENTS),
+}
+
+
+def with_tables(text: str) -> str:
+    """The document with what stands between `<!-- NAME -->` and `<!-- end -->` replaced by the table of that name."""
+    for name, table in TABLES.items():
+        head, found, rest = text.partition(f"<!-- {name} -->\n")
+        _, ended, tail = rest.partition("<!-- end -->\n")
+        if not found or not ended:
+            raise ValueError(f"no place for the table {name!r}")
+        text = f"{head}{found}{table}\n{ended}{tail}"
+    return text
+
+
+if __name__ == "__main__":
+    OPERATIONS.write_text(with_tables(OPERATIONS.read_text()))

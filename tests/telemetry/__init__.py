@@ -1,0 +1,1 @@
+"""Tests of logs, spans and metrics."""

@@ -1,0 +1,223 @@
+"""The bookkeeping of one attempt at a message: what became of each delivery, and so of the message.
+
+Every claim that an attempt takes leaves it in exactly one of three ways: recorded as sent or failed, given back, or
+left to expire because the send is in doubt.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import structlog
+
+from relayd.errors import (
+    ClaimLostError,
+    HoldError,
+    InDoubtError,
+    LeaseLostError,
+    PermanentError,
+    RelaydError,
+    StoppingError,
+    TransientError,
+)
+from relayd.model.delivery import Claim, Settled, Tries
+from relayd.model.message import Deferred, Message, Outcome, Rejected, Released
+from relayd.ports import Ledger
+from relayd.rules import retry
+from relayd.rules.retry import DeliveryResult
+from relayd.telemetry import instruments
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Worked:
+    """What the route made of a message. `outcome` None: the message is no longer ours, so it is not settled."""
+
+    outcome: Outcome | None
+    reason: str = ""
+    holds: Sequence[HoldError] = ()
+    """What the engine should stop receiving for."""
+    sent: int = 0
+    """How many mails SES accepted in this attempt."""
+    facts: Mapping[str, object] = field(default_factory=dict)
+    """For the message's log line: ids, counts and sizes."""
+
+    def later(self, seconds: float) -> "Worked":
+        """The same, but not back before `seconds` have passed."""
+        if isinstance(self.outcome, Deferred | Released) and self.outcome.delay < seconds:
+            return replace(self, outcome=replace(self.outcome, delay=seconds))
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """Something to be tried again, or not: decided once the message's tries are known."""
+
+    error: Exception
+    claim: Claim | None
+
+
+class Attempt:
+    """One attempt at one message."""
+
+    def __init__(
+        self,
+        message: Message,
+        ledger: Ledger,
+        *,
+        retry_seconds: float,
+        doubt_seconds: float,
+        jitter: float,
+        owe: Callable[[Claim], None],
+    ) -> None:
+        """`owe` takes a claim that could not be given back, to be given back when the ledger answers again."""
+        self._message = message
+        self._ledger = ledger
+        self._retry_seconds = retry_seconds
+        self._doubt_seconds = doubt_seconds
+        self._jitter = jitter
+        self._owe = owe
+        self._open: dict[str, Claim] = {}
+        self._results: list[DeliveryResult] = []
+        self._failures: list[_Failure] = []
+        self._holds: list[HoldError] = []
+        self._lost_lease: LeaseLostError | None = None
+        self._sent = 0
+        self._deliveries: list[dict[str, object]] = []
+        self.facts: dict[str, object] = {}
+
+    # What the route reports, as it goes.
+
+    def claimed(self, claim: Claim) -> None:
+        self._open[claim.delivery_id] = claim
+
+    def sent(self, claim: Claim, ses_id: str) -> None:
+        self._sent += 1
+        self._close(claim, DeliveryResult("sent", "forwarded"), ses_id=ses_id, attempt=claim.attempt)
+
+    def discarded(self, reason: str) -> None:
+        self._results.append(DeliveryResult("discarded", reason))
+        instruments.delivery("discarded", reason)
+
+    def refused(self, claim: Claim, reason: str) -> None:
+        """The mail's own headers made policy discard a delivery that was claimed already."""
+        self._ledger.refused(claim, reason)
+        self._close(claim, DeliveryResult("discarded", reason))
+
+    def ended_before(self, settled: Settled) -> None:
+        """A redelivery met what is done already: it is only repeated, not counted again."""
+        self._results.append(DeliveryResult(settled.state, settled.reason))
+        self._deliveries.append({"state": settled.state, "reason": settled.reason, "before": True})
+
+    def busy(self, seconds: float) -> None:
+        """Somebody else holds the claim."""
+        self._results.append(DeliveryResult("open", "claimed_elsewhere", delay=seconds))
+
+    def failed(self, error: Exception, claim: Claim | None = None) -> None:
+        """A delivery, or without a claim the message as a whole, met an error."""
+        match error:
+            case PermanentError():
+                self._fail(error.reason, claim)
+            case InDoubtError():
+                # The claim stays `sending` until it expires; coming back before that would meet a live claim.
+                instruments.in_doubt("doubt")
+                self._close(claim, DeliveryResult("open", error.reason, delay=self._doubt_seconds))
+            case ClaimLostError():
+                self._close(claim, DeliveryResult("open", error.reason, delay=self._doubt_seconds))
+            case HoldError() if error.wide:
+                self._holds.append(error)
+                self._release(DeliveryResult("open", error.reason, released=True), claim)
+            case StoppingError():
+                self._release(DeliveryResult("open", error.reason, released=True), claim)
+            case LeaseLostError():
+                self._lost_lease = error
+                self._release(DeliveryResult("open", error.reason, released=True), claim)
+            case _:
+                if isinstance(error, HoldError):
+                    self._holds.append(error)
+                elif not isinstance(error, TransientError):
+                    log.error("message_bug", message_id=self._message.message_id, exc_info=error)
+                self._failures.append(_Failure(error, claim))
+
+    def failed_whole(self, error: Exception) -> None:
+        """An error that ends the attempt: it meets every delivery that is still open, or else the message."""
+        open_failures = {failure.claim.delivery_id for failure in self._failures if failure.claim}
+        claims: list[Claim | None] = [claim for id_, claim in self._open.items() if id_ not in open_failures]
+        for claim in claims or [None]:
+            self.failed(error, claim)
+
+    # How it ends.
+
+    def conclude(self) -> Worked:
+        """Weigh the failures, let go of what is still claimed, and fold all results into the message's outcome."""
+        try:
+            self._weigh_failures()
+        except RelaydError as error:
+            # The ledger cannot count or record right now. Nothing is charged; claims expire by themselves.
+            if isinstance(error, HoldError):
+                self._holds.append(error)
+            self._results.append(DeliveryResult("open", error.reason, delay=self._doubt_seconds, released=True))
+        outcome = retry.settle_message(self._results)
+        facts = {**self.facts, "deliveries": self._deliveries} if self._deliveries else self.facts
+        worked = Worked(outcome, outcome.reason, tuple(self._holds), self._sent, facts)
+        if self._lost_lease is not None:
+            return replace(worked, outcome=None, reason=self._lost_lease.reason)
+        return worked
+
+    def _weigh_failures(self) -> None:
+        if not self._failures:
+            return
+        charged = [failure.error for failure in self._failures if is_charged(failure.error)]
+        tries = Tries(failures=0, bugs=0, age=0.0)
+        if charged:
+            # Once a message and attempt, however many of its deliveries failed.
+            bug = not any(isinstance(error, RelaydError) for error in charged)
+            tries = self._ledger.charge(self._message.message_id, bug=bug)
+        for failure in self._failures:
+            verdict = self._verdict(failure.error, tries)
+            if isinstance(verdict, Rejected):
+                self._fail(verdict.reason, failure.claim, verdict.detail)
+            else:
+                result = DeliveryResult("open", verdict.reason, delay=verdict.delay, charged=verdict.charged)
+                self._release(result, failure.claim)
+
+    def _verdict(self, error: Exception, tries: Tries) -> Deferred | Rejected:
+        if not isinstance(error, TransientError | HoldError):
+            return retry.after_bug(tries, jitter=self._jitter)
+        if isinstance(error, TransientError) and not error.charged:
+            return retry.uncharged_delay(error, jitter=self._jitter)
+        return retry.after_transient(error, tries, retry_seconds=self._retry_seconds, jitter=self._jitter)
+
+    def _fail(self, reason: str, claim: Claim | None, detail: str = "") -> None:
+        if claim is not None:
+            try:
+                self._ledger.failed(claim, reason, message_id=self._message.message_id)
+            except ClaimLostError as error:
+                self.failed(error, claim)
+                return
+        self._close(claim, DeliveryResult("failed", reason), detail=detail)
+
+    def _release(self, result: DeliveryResult, claim: Claim | None) -> None:
+        if claim is not None:
+            try:
+                self._ledger.give_back(claim)
+            except RelaydError as error:
+                # It would expire by itself, but then look like the claim of a process that died.
+                self._owe(claim)
+                log.warning("give_back_failed", delivery=claim.delivery_id, reason=error.reason)
+        self._close(claim, result)
+
+    def _close(self, claim: Claim | None, result: DeliveryResult, **facts: object) -> None:
+        self._results.append(result)
+        instruments.delivery(result.state, result.reason)
+        if claim is not None:
+            self._open.pop(claim.delivery_id, None)
+            shown = {key: value for key, value in facts.items() if value}
+            self._deliveries.append(
+                {"delivery": claim.delivery_id, "state": result.state, "reason": result.reason, **shown}
+            )
+
+
+def is_charged(error: Exception) -> bool:
+    """Whether a failed try counts as one."""
+    return error.charged if isinstance(error, TransientError) else True

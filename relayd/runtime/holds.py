@@ -1,0 +1,99 @@
+"""The plain pause: while a dependency is unusable for every message, nothing is received.
+
+Mail waits in the queue, untouched, so that an outage costs no receive count and fills no dead-letter queue. After
+the pause one message at a time tries, until one gets through. (Limits that adapt, and probes that need no mail,
+will take this room's place.)
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from relayd.errors import Dependency, HoldError
+from relayd.ports import Clock
+
+log = structlog.get_logger(__name__)
+
+PAUSE_FIRST = 5.0
+PAUSE_CAP = 300.0
+"""Seconds of pause, doubled each time that the try after it fails again."""
+DISTINCT = 3
+"""An error that may belong to one key or one address holds only after so many distinct messages met it without a
+success between them: else one bad mail could stop everything."""
+
+
+@dataclass
+class _Hold:
+    reason: str
+    until: float
+    pause: float
+
+
+class Holds:
+    """Which dependencies are held, and how many messages may be in flight because of it."""
+
+    def __init__(self, clock: Clock, changed: Callable[[str, str | None], None] = lambda *_: None) -> None:
+        """`changed` is told each dependency that is held, with the reason, and with None when it works again."""
+        self._clock = clock
+        self._tell = changed
+        self._lock = clock.condition()
+        self._holds: dict[Dependency, _Hold] = {}
+        self._suspects: dict[Dependency, set[str]] = {}
+
+    def met(self, error: HoldError, message_id: str) -> float:
+        """A message met this error. Returns the seconds after which it is worth coming back."""
+        with self._lock:
+            if not error.wide:
+                suspects = self._suspects.setdefault(error.dependency, set())
+                suspects.add(message_id)
+                if len(suspects) < DISTINCT:
+                    return 0.0
+            return self._open(error)
+
+    def succeeded(self) -> None:
+        """A mail went all the way through: whatever was held works again."""
+        with self._lock:
+            if not self._holds and not self._suspects:
+                return
+            for dependency in self._holds:
+                log.info("hold_ended", dependency=dependency)
+                self._tell(dependency, None)
+            self._holds.clear()
+            self._suspects.clear()
+
+    def allowance(self, in_flight: int, limit: int) -> int:
+        """How many more messages may be taken in hand now."""
+        with self._lock:
+            if not self._holds:
+                return limit
+            if self._pause_left() > 0:
+                return 0
+            return max(0, 1 - in_flight)
+
+    def held(self) -> dict[str, str]:
+        """Dependency and reason of every hold."""
+        with self._lock:
+            return {dependency: hold.reason for dependency, hold in self._holds.items()}
+
+    def pause_left(self) -> float:
+        """Seconds until the next try; 0 when nothing is held or a try is due."""
+        with self._lock:
+            return self._pause_left()
+
+    def _pause_left(self) -> float:
+        now = self._clock.monotonic()
+        return max((hold.until - now for hold in self._holds.values()), default=0.0)
+
+    def _open(self, error: HoldError) -> float:
+        now = self._clock.monotonic()
+        hold = self._holds.get(error.dependency)
+        if hold is not None and hold.until > now:
+            # Sixteen messages that meet one outage together are one hold, not sixteen doublings.
+            return hold.until - now
+        pause = PAUSE_FIRST if hold is None else min(PAUSE_CAP, hold.pause * 2)
+        pause = max(pause, error.retry_after or 0.0)
+        self._holds[error.dependency] = _Hold(error.reason, now + pause, min(pause, PAUSE_CAP))
+        self._tell(error.dependency, error.reason)
+        log.error("hold_began", dependency=error.dependency, reason=error.reason, pause_seconds=pause)
+        return pause

@@ -1,0 +1,192 @@
+"""The Keeper: extends the lease of every message in hand, from the moment of its receive until it is settled.
+
+A lease is SQS's visibility timeout. While we hold it nobody else gets the message; when it lapses, somebody may,
+so a worker asks its lease right before the one irreversible step.
+"""
+
+from dataclasses import dataclass, field
+
+import structlog
+
+from relayd.errors import LeaseLostError, RelaydError, StoppingError, TransientError
+from relayd.model.message import Message
+from relayd.ports import Clock, EntryError, Queue
+from relayd.runtime.slots import BATCH
+from relayd.telemetry import instruments
+
+log = structlog.get_logger(__name__)
+
+RETRY_FIRST = 1.0
+"""Seconds until a failed extension is tried again; doubled each time, and never beyond a quarter of what is left."""
+CALL_SECONDS = 5.0
+"""Added to what a fence asks for: the new lease counts from before the call that asks SQS for it."""
+TURN = 1.0
+"""Seconds between looks at the leases when none is due: a bound for how late a new lease is seen, nothing more."""
+
+
+class Lease:
+    """One message in hand. Its fields change only under the Keeper's lock."""
+
+    def __init__(self, keeper: "Keeper", message: Message, now: float) -> None:
+        self._keeper = keeper
+        self._message = message
+        self.received_at = now
+        self.expires_at = now + keeper.visibility
+        self.deadline = now + keeper.deadline
+        self.due_at = now + keeper.visibility / 2
+        self.failures = 0
+        self.extending = False
+        self.lost = False
+
+    @property
+    def message(self) -> Message:
+        return self._message
+
+    def fence(self, seconds: float) -> None:
+        """See `relayd.ports.Lease.fence`."""
+        self._keeper.fence(self, seconds)
+
+
+@dataclass
+class _Extensions:
+    """What one round of extending changed, told outside the lock."""
+
+    lost: list[Lease] = field(default_factory=list)
+    extended: int = 0
+
+
+class Keeper:
+    """Owner of all leases; its thread starts with the first poll and ends after the last settlement."""
+
+    def __init__(self, queue: Queue, clock: Clock, *, visibility: float, deadline: float) -> None:
+        self.visibility = visibility
+        self.deadline = deadline
+        self._queue = queue
+        self._clock = clock
+        self._changed = clock.condition()
+        self._held: dict[str, Lease] = {}
+        self._stopped = False
+        self._sends_end_at: float | None = None
+        self._thread = clock.spawn("keeper", self._run)
+
+    # What the others ask of it.
+
+    def hold(self, message: Message, received_at: float) -> Lease:
+        """Take a message in hand: its lease has been running since `received_at` (monotonic)."""
+        lease = Lease(self, message, received_at)
+        with self._changed:
+            # By handle, not by id: one receive may hold a message twice, and each copy has a lease of its own.
+            self._held[message.receipt_handle] = lease
+            self._changed.notify_all()
+        return lease
+
+    def drop(self, lease: Lease) -> None:
+        """Stop extending, and wait for an extension under way: one that lands after the settlement would hide a
+        message that was just handed back.
+        """
+        with self._changed:
+            self._held.pop(lease.message.receipt_handle, None)
+            while lease.extending:
+                self._changed.wait(TURN)
+
+    def fence(self, lease: Lease, seconds: float) -> None:
+        """See `relayd.ports.Lease.fence`."""
+        with self._changed:
+            while lease.extending:
+                self._changed.wait(TURN)
+            now = self._clock.monotonic()
+            if lease.lost or lease.message.receipt_handle not in self._held:
+                raise LeaseLostError
+            if self._sends_end_at is not None and now + seconds > self._sends_end_at:
+                raise StoppingError
+            if now >= lease.deadline:
+                raise TransientError("deadline_passed")
+            if lease.expires_at - now >= seconds:
+                return
+            lease.extending = True
+        self._extend([lease], max(self.visibility, seconds + CALL_SECONDS))
+        with self._changed:
+            if lease.lost or lease.expires_at - self._clock.monotonic() < seconds:
+                raise LeaseLostError("could not be extended")
+
+    def in_hand(self) -> list[Lease]:
+        """Every message that is held right now, oldest first."""
+        with self._changed:
+            return sorted(self._held.values(), key=lambda lease: lease.received_at)
+
+    def end_sends_at(self, when: float) -> None:
+        """From now on a send must be over by `when` (monotonic): the daemon is stopping."""
+        with self._changed:
+            self._sends_end_at = when
+
+    def stop(self, timeout: float) -> None:
+        """Extend nothing any more. What is still held comes back to the queue when its lease lapses."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+        self._thread.join(timeout)
+
+    # Its thread.
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                due = self._wait_for_due()
+                if due is None:
+                    return
+                for lease in due:
+                    lease.extending = True
+            self._extend(due, self.visibility)
+
+    def _wait_for_due(self) -> list[Lease] | None:
+        """Up to a batch of leases that are due, or None at the stop. Called and left with the lock held."""
+        while not self._stopped:
+            now = self._clock.monotonic()
+            candidates = [x for x in self._held.values() if not x.extending and not x.lost and now < x.deadline]
+            due = sorted((x for x in candidates if x.due_at <= now), key=lambda x: x.expires_at)
+            if due:
+                return due[:BATCH]
+            next_due = min((x.due_at for x in candidates), default=None)
+            self._changed.wait(None if next_due is None else next_due - now)
+        return None
+
+    def _extend(self, leases: list[Lease], seconds: float) -> None:
+        """Extend leases that are marked `extending`, in one call, and unmark them."""
+        # The new lease counts from the server's clock during the call: count from before it, never from after.
+        began = self._clock.monotonic()
+        answers: list[EntryError | None]
+        try:
+            answers = self._queue.change_visibility([(x.message.receipt_handle, seconds) for x in leases])
+        except RelaydError as error:
+            answers = [EntryError(error.reason, gone=False)] * len(leases)
+        except Exception:
+            # A bug in the adapter must not end the thread that all leases depend on.
+            log.exception("extend_failed")
+            answers = [EntryError("bug", gone=False)] * len(leases)
+        changes = _Extensions()
+        with self._changed:
+            now = self._clock.monotonic()
+            for lease, answer in zip(leases, answers, strict=True):
+                lease.extending = False
+                self._take_answer(lease, answer, began + seconds, now, changes)
+            self._changed.notify_all()
+        instruments.leases_extended(changes.extended)
+        for lease in changes.lost:
+            instruments.leases_lost(1)
+            log.warning("lease_lost", message_id=lease.message.message_id, receive_count=lease.message.receive_count)
+
+    def _take_answer(
+        self, lease: Lease, answer: EntryError | None, expires_at: float, now: float, changes: _Extensions
+    ) -> None:
+        if answer is None:
+            lease.expires_at, lease.failures = expires_at, 0
+            lease.due_at = expires_at - self.visibility / 2
+            changes.extended += 1
+            return
+        left = lease.expires_at - now
+        if answer.gone or left <= 0:
+            lease.lost = True
+            changes.lost.append(lease)
+            return
+        lease.failures += 1
+        lease.due_at = now + min(RETRY_FIRST * 2 ** (lease.failures - 1), left / 4)

@@ -1,0 +1,163 @@
+"""The Supervisor: starts the engine's threads and, on a stop, ends them in the one order that loses nothing."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import structlog
+
+from relayd.ports import Clock, Queue
+from relayd.relay import Relay
+from relayd.runtime.health import HealthState
+from relayd.runtime.holds import Holds
+from relayd.runtime.leases import Keeper
+from relayd.runtime.poller import Poller
+from relayd.runtime.settler import Settler
+from relayd.runtime.slots import Slots
+from relayd.runtime.turn import Turn
+from relayd.runtime.workers import Workers
+
+log = structlog.get_logger(__name__)
+
+FLUSH_SECONDS = 3.0
+"""Kept back from the grace for what follows the last send: its record, the settlements, the telemetry. Settling and
+recording take milliseconds; three seconds bear one try that times out."""
+WEDGED_MARGIN = 10.0
+"""Seconds past its deadline after which a message's worker counts as wedged (a hung name look-up does it)."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """What the engine needs to know, in seconds."""
+
+    concurrency: int
+    wait: float
+    visibility: float
+    deadline: float
+    grace: float
+
+
+@dataclass(frozen=True, slots=True)
+class Chore:
+    """Something to do every so often beside the mail (pruning the ledger)."""
+
+    name: str
+    every: float
+    do: Callable[[], None]
+
+
+class Supervisor:
+    """The engine: queue in, relay in the middle, settlements out."""
+
+    def __init__(
+        self,
+        queue: Queue,
+        relay: Relay,
+        clock: Clock,
+        health: HealthState,
+        settings: EngineSettings,
+        chores: Sequence[Chore] = (),
+    ) -> None:
+        self._queue = queue
+        self._clock = clock
+        self._settings = settings
+        self._health = health
+        self._chores = chores
+        self._stop = clock.condition()
+        self._stopping = False
+        self.slots = Slots(clock, settings.concurrency)
+        self.holds = Holds(clock, health.condition)
+        self.keeper = Keeper(queue, clock, visibility=settings.visibility, deadline=settings.deadline)
+        self.settler = Settler(queue, clock, bound=settings.concurrency * 2)
+        self._turn = Turn(relay, queue, clock, keeper=self.keeper, settler=self.settler, holds=self.holds)
+        self._workers = Workers(clock, self.slots, self._turn)
+        self._poller: Poller | None = None
+
+    def start(self) -> None:
+        """Begin to poll."""
+        self._health.watch(slots=self.slots.limit, wedged=self.wedged, paused=lambda: bool(self.holds.held()))
+        self._health.poll_turned(self._clock.monotonic())
+        self._poller = Poller(
+            self._queue,
+            self._clock,
+            slots=self.slots,
+            keeper=self.keeper,
+            holds=self.holds,
+            health=self._health,
+            submit=self._workers.submit,
+            late=self._turn.hand_back,
+            wait=self._settings.wait,
+        )
+        for chore in self._chores:
+            self._clock.spawn(chore.name, partial(self._repeat, chore))
+
+    def stop(self) -> bool:
+        """End within the grace. True when everything in hand was finished or handed back, and told to the queue.
+
+        The order matters, each line of it.
+        """
+        deadline = self._clock.monotonic() + self._settings.grace
+        log.info("stopping", in_flight=self.in_flight(), grace_seconds=self._settings.grace)
+        self._health.condition("stopping", "stopping")
+        self._end_chores()
+        # A send begins from now on only if it ends before the deadline; other workers give their claim back.
+        self.keeper.end_sends_at(deadline - FLUSH_SECONDS)
+        polled_out = True
+        if self._poller is not None:
+            # An open poll is never aborted: SQS may still be handing it messages.
+            self._poller.stop()
+            polled_out = self._poller.join(self._left(deadline - FLUSH_SECONDS))
+        # What the last poll brought was not begun. It goes back now that no poll of ours can take it again.
+        self.settler.end_polls()
+        idle = self.slots.wait_idle(self._left(deadline - FLUSH_SECONDS))
+        self._workers.stop()
+        flushed = self.settler.stop(self._left(deadline))
+        # Last of all, because until here leases had to outlive the work and its settlement.
+        self.keeper.stop(self._left(deadline))
+        clean = polled_out and idle and flushed
+        log.info("stopped", clean=clean, unfinished=self.in_flight(), unsettled=self.settler.pending())
+        return clean
+
+    def status(self) -> dict[str, object]:
+        """What is going on right now, for `/status`. Ids, counts and seconds only."""
+        now = self._clock.monotonic()
+        in_hand = self.keeper.in_hand()
+        return {
+            "slots": self.slots.limit,
+            "in_flight": len(in_hand),
+            "unsettled": self.settler.pending(),
+            "oldest_in_flight_seconds": round(now - in_hand[0].received_at, 1) if in_hand else 0.0,
+            "wedged": self.wedged(),
+            "held": self.holds.held(),
+            "pause_left_seconds": round(self.holds.pause_left(), 1),
+            "stopping": self._stopping,
+        }
+
+    def in_flight(self) -> int:
+        """Messages in hand, from their receive until they are settled. (A slot may also be kept for an open poll.)"""
+        return len(self.keeper.in_hand())
+
+    def wedged(self) -> int:
+        """How many messages are past their deadline, and a margin, and still being worked on."""
+        limit = self._clock.monotonic() - WEDGED_MARGIN
+        return sum(lease.deadline < limit for lease in self.keeper.in_hand())
+
+    def _left(self, deadline: float) -> float:
+        return max(0.0, deadline - self._clock.monotonic())
+
+    def _end_chores(self) -> None:
+        with self._stop:
+            self._stopping = True
+            self._stop.notify_all()
+
+    def _repeat(self, chore: Chore) -> None:
+        while not self._stopped_within(chore.every):
+            try:
+                chore.do()
+            except Exception:
+                # A chore that fails is tried again at its next time; mail does not wait for it.
+                log.exception("chore_failed", chore=chore.name)
+
+    def _stopped_within(self, seconds: float) -> bool:
+        with self._stop:
+            return self._stopping or (self._stop.wait(seconds) and self._stopping)

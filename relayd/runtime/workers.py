@@ -1,0 +1,54 @@
+"""The Workers: one thread a slot, one message in one thread from its receive to its outcome."""
+
+from collections import deque
+from collections.abc import Callable
+
+import structlog
+
+from relayd.ports import Clock
+from relayd.runtime.leases import Lease
+from relayd.runtime.slots import Slots
+
+log = structlog.get_logger(__name__)
+
+
+class Workers:
+    """As many threads as there are slots, so that a message which has a slot has a thread waiting for it."""
+
+    def __init__(self, clock: Clock, slots: Slots, turn: Callable[[Lease], None]) -> None:
+        self._slots = slots
+        self._turn = turn
+        self._changed = clock.condition()
+        self._given: deque[Lease] = deque()
+        self._stopping = False
+        for number in range(slots.limit):
+            clock.spawn(f"worker-{number + 1}", self._run)
+
+    def submit(self, lease: Lease) -> None:
+        """Work on a message. Its slot has been taken; it is given back here, whatever becomes of the message."""
+        with self._changed:
+            self._given.append(lease)
+            self._changed.notify_all()
+
+    def stop(self) -> None:
+        """Let the threads end once they have nothing to do."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._given:
+                    if self._stopping:
+                        return
+                    self._changed.wait()
+                lease = self._given.popleft()
+            try:
+                self._turn(lease)
+            except Exception:
+                # The turn foresees bugs in the route; this is a bug in the turn itself. The lease lapses and the
+                # message comes back.
+                log.exception("turn_failed", message_id=lease.message.message_id)
+            finally:
+                self._slots.give(1)

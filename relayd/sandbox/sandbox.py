@@ -1,0 +1,280 @@
+"""The whole sandbox on one page: what is started, in which order, and how all of it ends again."""
+
+import json
+import os
+import secrets
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from relayd.errors import RelaydError
+from relayd.sandbox.aws import EmulatedAws, Sent
+from relayd.sandbox.daemon import Daemon, environment
+from relayd.sandbox.door import Door, open_port
+from relayd.sandbox.feed import Feeder
+from relayd.sandbox.folder import Folder, data_folder
+from relayd.sandbox.interrupt import EXIT_INTERRUPTED, Interrupt
+from relayd.sandbox.masks import add_masks
+from relayd.sandbox.outcomes import DeadLetter, Ended, Summary, Tally
+from relayd.sandbox.receiving import Accepted, Receiving
+from relayd.sandbox.samples import samples
+from relayd.sandbox.screen import Screen
+from relayd.sandbox.traces import OtlpReceiver, Span, Traces
+from relayd.sandbox.watch import DeadLetterView, LedgerView, Sink, Watch, queue_depth
+from relayd.sandbox.world import DOMAIN, Clients, Store, World
+
+EXIT_FAILED = 1
+TURN_SECONDS = 0.1
+PROGRESS_SECONDS = 60.0
+"""A run of samples is given up when nothing has ended for so long."""
+SETTLE_SECONDS = 10.0
+"""For the queue to become empty after the last end: a send too many would come from what is still on it."""
+SPANS_SECONDS = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How the sandbox was asked for."""
+
+    smtp_port: int = 2525
+    endpoint: str | None = None
+    """An emulator that already runs; None starts one."""
+    data: Path | None = None
+    """Where the database and the log stay; None: a folder that goes away afterwards."""
+    mails: int = 0
+    leave: bool = False
+    """End after the samples."""
+    as_json: bool = False
+    verbose: bool = False
+    seed: int = 1
+
+
+class Both:
+    """Tells several sinks."""
+
+    def __init__(self, *sinks: Sink) -> None:
+        self._sinks = sinks
+
+    def sent(self, sent: Sent) -> None:
+        for sink in self._sinks:
+            sink.sent(sent)
+
+    def ended(self, end: Ended) -> None:
+        for sink in self._sinks:
+            sink.ended(end)
+
+    def dead(self, letter: DeadLetter) -> None:
+        for sink in self._sinks:
+            sink.dead(letter)
+
+
+def run(options: Options) -> int:
+    """Be the sandbox; returns the exit code."""
+    console = Console(stderr=options.as_json, highlight=False)
+    interrupt = Interrupt()
+    with interrupt.caught(), data_folder(options.data) as folder, ExitStack() as stack:
+        sandbox = Sandbox(options, folder, console, interrupt, stack)
+        code = sandbox.feed() if sandbox.up and options.mails else 0
+        if sandbox.up and not options.leave:
+            sandbox.stay()
+        if code == EXIT_FAILED and folder.temporary:
+            folder.kept = True
+            console.print(f"relayd's log and database are kept in {folder.path}", style="dim")
+        return code
+
+
+class Sandbox:
+    """All the parts, started in order; the stack ends them in the opposite one."""
+
+    def __init__(
+        self, options: Options, folder: Folder, console: Console, interrupt: Interrupt, stack: ExitStack
+    ) -> None:
+        self._options = options
+        self._console = console
+        self._interrupt = interrupt
+        self._folder = folder
+        self.screen = Screen(console, quiet=bool(options.mails))
+        self.tally = Tally(recorded=options.endpoint is None)
+        self.arrivals: dict[str, Accepted] = {}
+        self.up = False
+        # Before anything is started: it is what goes wrong most often.
+        open_port(options.smtp_port)
+        self._say("starting an AWS ..." if options.endpoint is None else f"setting up {options.endpoint} ...")
+        aws = self._start_aws(stack) if options.endpoint is None else None
+        self._aws = aws
+        # While the emulator starts.
+        add_masks(folder.database_url)
+        endpoint = aws.endpoint if aws else str(options.endpoint)
+        self._clients = Clients(endpoint)
+        suffix = f"-{secrets.token_hex(4)}" if options.endpoint else ""
+        self.world = World.build(endpoint, self._clients, suffix)
+        self.traces = Traces()
+        otlp = OtlpReceiver(self.traces)
+        stack.callback(otlp.close)
+        if interrupt.is_set():
+            return
+        self._say("starting relayd ...")
+        self._start_daemon(otlp, stack)
+        if interrupt.is_set():
+            return
+        self._watch = Watch(
+            LedgerView(folder.database),
+            DeadLetterView(self._clients.sqs, self.world.dead_letter_url),
+            (lambda since: aws.sent(since, raw=False)) if aws else None,
+            Both(self.tally, self.screen) if options.mails else self.screen,
+        )
+        self._watch.start()
+        stack.callback(self._watch.stop)
+        self._store = Store(self.world, self._clients)
+        self._door = Door(Receiving(self._store), (DOMAIN,), options.smtp_port, self._arrived)
+        stack.callback(self._door.close)
+        self.up = True
+
+    def _say(self, text: str) -> None:
+        if not self._options.as_json and self._console.is_terminal:
+            self._console.print(text, style="dim")
+
+    def _start_aws(self, stack: ExitStack) -> EmulatedAws:
+        aws = EmulatedAws(self._folder.aws_log)
+        self._interrupt.at_once(aws.kill)
+        stack.callback(aws.stop)
+        return aws
+
+    def _start_daemon(self, otlp: OtlpReceiver, stack: ExitStack) -> None:
+        self._http_port = open_port()
+        settings = environment(self.world, self._folder, http_port=self._http_port, otlp_endpoint=otlp.endpoint)
+        self._folder.write_environment(settings)
+        self.daemon = Daemon(settings, self._folder.log)
+        self._interrupt.at_once(self.daemon.kill)
+        self._interrupt.at_once(self._folder.remove)
+        if self._options.verbose:
+            stack.callback(_follow(self._folder.log))
+        stack.callback(self._stop_daemon)
+        self.daemon.wait_ready(self._interrupt)
+
+    def _stop_daemon(self) -> None:
+        if self.daemon.alive and self.daemon.stop() != 0:
+            self._console.print(f"relayd did not end cleanly; see {self._folder.log}", style="yellow")
+
+    def _arrived(self, mail: Accepted) -> None:
+        self.arrivals[mail.mail_id] = mail
+        self.traces.add([mail.span])
+        self.screen.arrived(mail)
+        self._watch.follow(mail.mail_id)
+
+    def _check_alive(self) -> None:
+        """Raise RelaydError when a part has ended by itself."""
+        if not self.daemon.alive:
+            raise self.daemon.died()
+        if self._aws is not None and not self._aws.alive:
+            raise RelaydError("sandbox_aws", "the emulated AWS has ended by itself")
+        if self._watch.failure is not None:
+            raise RelaydError("sandbox_watch", f"watching failed: {self._watch.failure}")
+
+    def stay(self) -> None:
+        """Show mail until told to end."""
+        self.screen.things_to_try(
+            smtp_port=self._door.port,
+            http_address=f"127.0.0.1:{self._http_port}",
+            environment=self._folder.environment,
+            log=self._folder.log,
+        )
+        self.screen.quiet = False
+        while not self._interrupt.wait(TURN_SECONDS):
+            self._check_alive()
+        self._say("ending ...")
+
+    def feed(self) -> int:
+        """Send the samples, wait for all ends, and say how it went."""
+        started = time.monotonic()
+        feeder = Feeder(
+            samples(self._options.mails, self.world, self._options.seed),
+            self.tally,
+            self._store,
+            smtp_port=self._door.port,
+            arrival=self.arrivals.__getitem__,
+            stop=self._interrupt,
+        )
+        feeder.start()
+        self._await_ends(feeder)
+        seconds = time.monotonic() - started
+        self._await_quiet()
+        summary = self.tally.summary()
+        if self._interrupt.is_set():
+            # What was on its way has not been waited for: no word on how it would have ended.
+            self._console.print(f"interrupted after {summary.sent} of {self._options.mails} mails", style="yellow")
+            return EXIT_INTERRUPTED if self._options.leave else 0
+        if self._options.as_json:
+            click.echo(json.dumps(summary.as_json()))
+            for wrong in summary.wrong:
+                click.echo(f"relayd sandbox: {wrong}", err=True)
+        else:
+            self.screen.summary(summary, seconds, self._story(summary))
+        complete = summary.sent == self._options.mails
+        return 0 if summary.ok and complete else EXIT_FAILED
+
+    def _await_ends(self, feeder: Feeder) -> None:
+        finished, since = 0, time.monotonic()
+        with _progress(self._console, self._options) as advance:
+            while (feeder.busy or self.tally.open) and not self._interrupt.wait(TURN_SECONDS):
+                self._check_alive()
+                if self.tally.finished > finished:
+                    finished, since = self.tally.finished, time.monotonic()
+                advance(finished)
+                if time.monotonic() - since > PROGRESS_SECONDS:
+                    return
+            advance(self.tally.finished)
+
+    def _await_quiet(self) -> None:
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while time.monotonic() < deadline and queue_depth(self._clients.sqs, self.world.queue_url):
+            if self._interrupt.wait(TURN_SECONDS):
+                return
+        self._watch.recheck(list(self.arrivals))
+
+    def _story(self, summary: Summary) -> list[Span]:
+        """The slowest mail's spans; the daemon exports them a moment after the work."""
+        slowest = self.arrivals.get(summary.slowest or "")
+        if slowest is None:
+            return []
+        deadline = time.monotonic() + SPANS_SECONDS
+        while len(story := self.traces.story(slowest.trace_id)) < 2 and time.monotonic() < deadline:
+            if self._interrupt.wait(TURN_SECONDS):
+                break
+        return story
+
+
+@contextmanager
+def _progress(console: Console, options: Options) -> Iterator[Callable[[int], None]]:
+    """A bar on a terminal, nothing elsewhere."""
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    columns = (TextColumn("mails"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("mails", total=options.mails)
+        yield lambda finished: progress.update(task, completed=finished)
+
+
+def _follow(log: Path) -> Callable[[], None]:
+    """Copy what is added to the log onto standard error; returns what ends it."""
+    stop = threading.Event()
+
+    def copy() -> None:
+        with log.open(encoding="utf-8", errors="replace") as lines:
+            lines.seek(0, os.SEEK_END)
+            while not stop.wait(TURN_SECONDS):
+                for line in lines:
+                    sys.stderr.write(line)
+                sys.stderr.flush()
+
+    threading.Thread(target=copy, name="follow", daemon=True).start()
+    return stop.set

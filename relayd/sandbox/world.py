@@ -1,0 +1,201 @@
+"""What relayd finds in the emulated AWS, as Terraform would have made it: bucket, topic, queues, identity.
+
+Also the masks that the sandbox begins with. Everything here may be done twice.
+"""
+
+import json
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from relayd.errors import ConfigurationError, Problem, RelaydError
+from relayd.model.mask import SpamHandling
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sesv2 import SESV2Client
+    from mypy_boto3_sns import SNSClient
+    from mypy_boto3_sqs import SQSClient
+
+REGION = "us-east-1"
+ACCESS_KEY = "sandbox"
+DOMAIN = "mask.example"
+HOME_DOMAIN = "home.example"
+"""Where the sandbox's owners have their mailboxes."""
+MAX_RECEIVE_COUNT = 1000
+"""A net under relayd's own retries, which go by age."""
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxMask:
+    """One of the masks to begin with."""
+
+    address: str
+    mailboxes: tuple[str, ...]
+    owner: str
+    enabled: bool = True
+    owner_active: bool = True
+    spam_handling: SpamHandling = "quarantine"
+
+    @property
+    def note(self) -> str:
+        """What is special about it, in a few words."""
+        if not self.enabled:
+            return "disabled"
+        if not self.owner_active:
+            return "owner inactive"
+        if self.spam_handling == "forward":
+            return "wants spam too"
+        return "two mailboxes" if len(self.mailboxes) > 1 else ""
+
+
+def _home(local: str) -> str:
+    return f"{local}@{HOME_DOMAIN}"
+
+
+SHOP = SandboxMask(f"shop@{DOMAIN}", (_home("ada"),), "ada")
+NEWS = SandboxMask(f"news@{DOMAIN}", (_home("ada"),), "ada")
+TEAM = SandboxMask(f"team@{DOMAIN}", (_home("grace"), _home("joan")), "team")
+OFF = SandboxMask(f"off@{DOMAIN}", (_home("ada"),), "ada", enabled=False)
+GONE = SandboxMask(f"gone@{DOMAIN}", (_home("ivan"),), "ivan", owner_active=False)
+BRAVE = SandboxMask(f"brave@{DOMAIN}", (_home("rosa"),), "rosa", spam_handling="forward")
+
+MASKS = (SHOP, NEWS, TEAM, OFF, GONE, BRAVE)
+
+
+class Clients:
+    """boto3 clients for an emulator, deaf to the profiles, keys and proxies of the user's own environment."""
+
+    def __init__(self, endpoint: str, region: str = REGION) -> None:
+        import boto3
+        import botocore.session
+        from botocore.config import Config
+
+        refuse_real_aws(endpoint)
+        # A profile of the user's would be looked up, and complained about, before any of the arguments below count.
+        nothing = {"profile": (None, None, None, None), "config_file": (None, None, "/dev/null", None)}
+        session = boto3.session.Session(botocore_session=botocore.session.Session(session_vars=nothing))
+        config = Config(
+            connect_timeout=3,
+            read_timeout=30,
+            max_pool_connections=32,
+            retries={"mode": "standard", "total_max_attempts": 2},
+            proxies={},
+            s3={"addressing_style": "path"},
+        )
+        common: dict[str, Any] = {
+            "endpoint_url": endpoint,
+            "region_name": region,
+            "aws_access_key_id": ACCESS_KEY,
+            "aws_secret_access_key": ACCESS_KEY,
+            "config": config,
+        }
+        self.s3: S3Client = session.client("s3", **common)
+        self.sns: SNSClient = session.client("sns", **common)
+        self.sqs: SQSClient = session.client("sqs", **common)
+        self.ses: SESV2Client = session.client("sesv2", **common)
+
+
+def refuse_real_aws(endpoint: str) -> None:
+    """The sandbox makes queues and sends mail: never with somebody's account."""
+    url = urlsplit(endpoint)
+    if url.scheme not in ("http", "https") or not url.hostname:
+        raise ConfigurationError(
+            [Problem("--endpoint", "this is no http URL.", "Try --endpoint http://127.0.0.1:5000")]
+        )
+    if url.hostname.endswith((".amazonaws.com", ".amazonaws.com.cn", ".aws")):
+        problem = "this is AWS itself, and the sandbox would send mail with your account."
+        raise ConfigurationError([Problem("--endpoint", problem, "Name an emulator on this machine.")])
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """The names of everything that was made."""
+
+    endpoint: str
+    bucket: str
+    topic_arn: str
+    queue_url: str
+    dead_letter_url: str
+
+    @classmethod
+    def build(cls, endpoint: str, clients: Clients, suffix: str = "") -> "World":
+        """Make everything. The suffix keeps runs apart that share an emulator."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            return _build(endpoint, clients, f"relayd-sandbox{suffix}")
+        except (BotoCoreError, ClientError) as error:
+            raise RelaydError("sandbox_aws", f"the emulator at {endpoint} could not be set up: {error}") from None
+
+
+def _build(endpoint: str, clients: Clients, name: str) -> World:
+    bucket = f"{name}-mail"
+    clients.s3.create_bucket(Bucket=bucket)
+    topic_arn = clients.sns.create_topic(Name=name)["TopicArn"]
+    dead_letter_url, dead_letter_arn = _queue(clients, f"{name}-dead-letters", {"MessageRetentionPeriod": "1209600"})
+    redrive = json.dumps({"deadLetterTargetArn": dead_letter_arn, "maxReceiveCount": MAX_RECEIVE_COUNT})
+    queue_url, queue_arn = _queue(clients, name, {"RedrivePolicy": redrive, "MessageRetentionPeriod": "345600"})
+    policy = {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Allow",
+                "Principal": {"Service": "sns.amazonaws.com"},
+                "Action": "sqs:SendMessage",
+                "Resource": queue_arn,
+                "Condition": {"ArnEquals": {"aws:SourceArn": topic_arn}},
+            }
+        ],
+    }
+    clients.sqs.set_queue_attributes(QueueUrl=queue_url, Attributes={"Policy": json.dumps(policy)})
+    clients.sns.subscribe(TopicArn=topic_arn, Protocol="sqs", Endpoint=queue_arn)
+    _identity(clients)
+    return World(endpoint, bucket, topic_arn, queue_url, dead_letter_url)
+
+
+def _queue(clients: Clients, name: str, attributes: dict[str, str]) -> tuple[str, str]:
+    url = clients.sqs.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]  # type: ignore[arg-type]
+    arn = clients.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    return url, arn
+
+
+def _identity(clients: Clients) -> None:
+    with suppress(clients.ses.exceptions.AlreadyExistsException):
+        clients.ses.create_email_identity(EmailIdentity=DOMAIN)
+
+
+class Store:
+    """Where the door puts mail and whom it tells: the world's bucket and topic."""
+
+    def __init__(self, world: World, clients: Clients) -> None:
+        self._world = world
+        self._clients = clients
+
+    @property
+    def bucket(self) -> str:
+        return self._world.bucket
+
+    @property
+    def topic_arn(self) -> str:
+        return self._world.topic_arn
+
+    def put(self, key: str, data: bytes) -> None:
+        self._clients.s3.put_object(Bucket=self._world.bucket, Key=key, Body=data)
+
+    def publish(self, text: str, traceparent: str) -> None:
+        self._clients.sns.publish(
+            TopicArn=self._world.topic_arn,
+            Message=text,
+            Subject="Amazon SES Email Receipt Notification",
+            MessageAttributes={"traceparent": {"DataType": "String", "StringValue": traceparent}},
+        )
+
+    def publish_odd(self, text: str) -> None:
+        """Tell the topic something that SES would not."""
+        self._clients.sns.publish(TopicArn=self._world.topic_arn, Message=text)
+
+    def enqueue_odd(self, body: str) -> None:
+        """Put something onto the queue that no topic sent."""
+        self._clients.sqs.send_message(QueueUrl=self._world.queue_url, MessageBody=body)

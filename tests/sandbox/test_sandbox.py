@@ -1,0 +1,197 @@
+"""`relayd sandbox` as its user meets it: real processes, real ports, real signals."""
+
+import json
+import os
+import signal
+import smtplib
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from relayd.sandbox.aws import EmulatedAws
+
+pytestmark = pytest.mark.process
+
+READY = "Ctrl-C ends it all"
+RELAYD = (sys.executable, "-m", "relayd", "sandbox", "--smtp-port", "0")
+
+
+def plain_environment() -> dict[str, str]:
+    """Without what would make the screen think of a terminal."""
+    return {name: value for name, value in os.environ.items() if name != "FORCE_COLOR"} | {"COLUMNS": "80"}
+
+
+def summary_of(done: "subprocess.CompletedProcess[str]") -> dict[str, object]:
+    assert done.returncode == 0, done.stderr
+    found: dict[str, object] = json.loads(done.stdout)
+    return found
+
+
+def test_varied_mails_all_end_as_they_should(tmp_path: Path) -> None:
+    """The whole way, through the door and back out of SES: every mail exactly once, and only JSON on stdout."""
+    command = [*RELAYD, "--mails", "45", "--exit", "--json", "--data", str(tmp_path)]
+    summary = summary_of(subprocess.run(command, capture_output=True, text=True, timeout=100, check=False))
+    assert set(summary) == {
+        "sent", "forwarded", "discarded", "dead_lettered", "duplicates", "lost", "p50_ms", "p99_ms",
+    }  # fmt: skip
+    assert (summary["sent"], summary["duplicates"], summary["lost"], summary["dead_lettered"]) == (45, 0, 0, 3)
+    discarded = summary["discarded"]
+    assert isinstance(discarded, dict)
+    assert summary["forwarded"] == 45 - 3 - sum(discarded.values())
+    # Private by design, also here: the daemon's log has none of the addresses and subjects that went through it.
+    log = (tmp_path / "relayd.log").read_text()
+    assert '"event": "message_settled"' in log
+    assert "@" not in log
+
+
+def test_an_emulator_that_already_runs(tmp_path: Path) -> None:
+    """With --endpoint nothing of it is touched but what the run makes under names of its own."""
+    emulator = EmulatedAws(tmp_path / "aws.log")
+    try:
+        command = [*RELAYD, "--endpoint", emulator.endpoint, "--mails", "8", "--exit", "--json"]
+        summary = summary_of(subprocess.run(command, capture_output=True, text=True, timeout=100, check=False))
+        assert (summary["sent"], summary["lost"]) == (8, 0)
+        assert emulator.alive
+        # Eight samples: two of them refused by policy, and two with two deliveries each.
+        assert len(emulator.sent(raw=False)) == 8
+    finally:
+        emulator.stop()
+
+
+def test_a_summary_for_people() -> None:
+    """Without a terminal: no bar, no colours; the slowest mail's trace, from the door to SES, within 80 columns."""
+    command = [*RELAYD, "--mails", "3", "--exit"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False, env=plain_environment())
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert "\x1b" not in done.stdout
+    assert "exactly once" in done.stdout
+    trace = done.stdout.partition("The slowest mail")[2].splitlines()
+    for span in ("SES receives", "process", "s3.fetch", "SendEmail"):
+        assert any(span in line for line in trace), done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+class Running:
+    """An interactive sandbox, its screen read by a thread."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            RELAYD,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            bufsize=1,
+            start_new_session=True,
+            env=plain_environment(),
+        )
+        self._shown = threading.Condition()
+        self._text = ""
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            with self._shown:
+                self._text += line
+                self._shown.notify_all()
+
+    def wait_for(self, text: str, seconds: float = 60) -> str:
+        with self._shown:
+            assert self._shown.wait_for(lambda: text in self._text, seconds), self._text
+            return self._text
+
+    @property
+    def text(self) -> str:
+        with self._shown:
+            return self._text
+
+    @property
+    def smtp_port(self) -> int:
+        return int(self.text.partition("'127.0.0.1', ")[2].partition(")")[0])
+
+    def children(self) -> list[int]:
+        path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        if not path.exists():
+            pytest.skip("needs /proc with children")
+        return [int(pid) for pid in path.read_text().split()]
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self._thread.join(5)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+
+@pytest.fixture
+def running() -> Iterator[Running]:
+    running = Running()
+    yield running
+    running.close()
+
+
+def gone(pids: list[int], seconds: float) -> bool:
+    """Whether all of the processes end in time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if not any(Path(f"/proc/{pid}").exists() for pid in pids):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_mail_is_shown_as_it_happens_and_ctrl_c_ends_it_all(running: Running) -> None:
+    """A mail sent by smtplib is shown forwarded within 2 s; one SIGINT ends every process and folder."""
+    running.wait_for(READY)
+    with smtplib.SMTP("127.0.0.1", running.smtp_port) as client:
+        begun = time.monotonic()
+        client.sendmail("you@example.net", ["shop@mask.example"], b"Subject: hello \x1b[31m\r\n\r\nhi\r\n")
+        running.wait_for("ada@home.example  ", 10)
+        assert time.monotonic() - begun < 2
+        client.sendmail("you@example.net", ["nobody@mask.example"], b"Subject: x\r\n\r\nhi\r\n")
+        running.wait_for("discarded: unknown_mask", 10)
+    assert "\x1b" not in running.text
+    folder = running.text.partition("tail -f ")[2].partition("/relayd.log")[0]
+    assert Path(folder).is_dir()
+    children = running.children()
+    assert len(children) == 2
+    running.process.send_signal(signal.SIGINT)
+    assert running.process.wait(10) == 0
+    assert gone(children, 1)
+    assert not Path(folder).exists()
+    assert "Traceback" not in running.text
+
+
+def test_a_second_ctrl_c_does_not_wait(running: Running) -> None:
+    """The impatient get what they ask for, and still no process stays behind."""
+    running.wait_for(READY)
+    children = running.children()
+    running.process.send_signal(signal.SIGINT)
+    time.sleep(0.01)
+    running.process.send_signal(signal.SIGINT)
+    assert running.process.wait(5) in (0, 130)
+    assert gone(children, 5)
+
+
+def test_a_killed_sandbox_leaves_nothing_behind(running: Running) -> None:
+    """SIGKILL gives it no chance to clean up; its children notice by themselves."""
+    running.wait_for(READY)
+    children = running.children()
+    running.process.kill()
+    assert gone(children, 20)
+
+
+def test_a_daemon_that_dies_is_reported(running: Running) -> None:
+    """Exit code 1, its last words and the place of its log."""
+    running.wait_for(READY)
+    os.kill(running.children()[1], signal.SIGKILL)
+    assert running.process.wait(10) == 1
+    running._thread.join(5)
+    assert "relayd ended with code -9; its log is" in running.text
+    assert '"event": "started"' in running.text

@@ -1,0 +1,1 @@
+"""RFC 5322: bytes in, bytes out. For any bytes at all: a result or a PermanentError, in linear time."""

@@ -1,0 +1,208 @@
+"""Defects that real mail has: none of them is an exception, and none changes what a reader decodes."""
+
+import pytest
+
+from tests.mail.judge import PLAN, flaws, leaves, rewritten
+
+HEAD = b"From: Bob <bob@example.org>\r\nSubject: x\r\n"
+MIXED = HEAD + b'MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary="b"\r\n\r\n'
+EIGHT = b"caf\xc3\xa9 \xff\r\n"
+
+
+def _part(header: bytes, body: bytes) -> bytes:
+    return MIXED + b"--b\r\n" + header + b"\r\n" + body + b"\r\n--b--\r\n"
+
+
+def _nested(depth: int) -> bytes:
+    opened = b"".join(
+        b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (level, level) for level in range(depth)
+    )
+    return HEAD + opened + b"\r\n" + EIGHT + b"".join(b"--b%d--\r\n" % level for level in reversed(range(depth)))
+
+
+DEFECTS = {
+    "nothing": b"",
+    "only a line end": b"\r\n",
+    "only a body": b"hello\r\n",
+    "no blank line": HEAD + b"then the body \xe9 comes\r\n",
+    "header without end": b"From: Bob <bob@example.org>",
+    "a body read as header": HEAD + b"Note: this was meant as text\r\nand this \xe9 shows it\r\n",
+    "mbox From first": b"From bob@example.org Mon Jan  1 00:00:00 2024\r\n" + HEAD + b"\r\n" + EIGHT,
+    "mbox From last": HEAD + b"From bob@example.org Mon\r\n\r\n" + EIGHT,
+    "LF only": (HEAD + b"\r\n" + b"one\r\ntwo\r\n").replace(b"\r\n", b"\n"),
+    "CR only": (HEAD + b"\r\n" + b"one\r\ntwo\r\n").replace(b"\r\n", b"\r"),
+    "lone CR": HEAD + b"\r\none\rtwo\r\n",
+    "CR CR LF": HEAD + b"\r\none\r\r\ntwo\r\n",
+    "NUL in the body": HEAD + b"\r\na\0b\r\n",
+    "NUL in the header": HEAD + b"X-Y: a\0b\r\nTo: a\0b@example.org\r\n\r\nbody\r\n",
+    "UTF-16 unlabelled": HEAD + b"Content-Type: text/plain; charset=utf-16\r\n\r\n" + "hé\r\n".encode("utf-16"),
+    "unknown charset": HEAD + b"Content-Type: text/plain; charset=uft-8\r\n\r\n" + EIGHT,
+    "charset DEFAULT": HEAD + b"Content-Type: text/plain; charset=DEFAULT\r\n\r\n" + EIGHT,
+    "charset unknown-8bit": HEAD + b"Content-Type: text/plain; charset=unknown-8bit\r\n\r\n" + EIGHT,
+    "mostly 8-bit": HEAD + b"Content-Type: text/plain; charset=koi8-r\r\n\r\n" + b"\xd0\xd2\xc9\xd7\xc5\xd4\r\n" * 20,
+    "long line": HEAD + b"\r\n" + b"x" * 5000 + b"\r\nend\r\n",
+    "line of 998": HEAD + b"\r\n" + b"x" * 998 + b"\r\n",
+    "line of 999": HEAD + b"\r\n" + b"x" * 999 + b"\r\n",
+    "base64 in one line": _part(
+        b"Content-Type: image/png\r\nContent-Transfer-Encoding: base64\r\n", b"iVBORw0KGgoAAAAN" * 200
+    ),
+    "base64 with 8-bit garbage": _part(b"Content-Transfer-Encoding: base64\r\n", b"QUJD\r\n\xe9\r\nREVG"),
+    "base64 with a footer": _part(b"Content-Transfer-Encoding: base64\r\n", b"QQ==\r\n_____\r\ncaf\xe9 list\r\n"),
+    "base64 that is none": _part(b"Content-Transfer-Encoding: base64\r\n", b"\xe9QUJDR\r\n"),
+    "QP with 8-bit": _part(b"Content-Transfer-Encoding: quoted-printable\r\n", b"a=E9=\r\nb \xe9 =ZZ == \t\r\n"),
+    "QP with long lines": _part(b"Content-Transfer-Encoding: quoted-printable\r\n", b"=E9" * 800),
+    "a delimiter in a line that is cut": MIXED
+    + b"--b\r\n\r\n"
+    + b"".join(b"\xe9" + b"x" * n + b"--b\r\n" for n in range(60, 90))
+    + b"--b\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+    + b"".join(b"A" * n + b"--b" for n in range(60, 90))
+    + b"\r\n--b--",
+    "uuencode": _part(b"Content-Transfer-Encoding: x-uuencode\r\n", b"begin 644 f\r\n#86)C\r\n`\r\nend \xe9\r\n"),
+    "uuencode that is none": _part(
+        b"Content-Type: application/x-y\r\nContent-Transfer-Encoding: uue\r\n", b"nothing\n here"
+    ),
+    "binary with LF": _part(b"Content-Type: application/octet-stream\r\n", b"\x00\x01\n\xff\r\r\n"),
+    "7-bit data with LF": _part(b"Content-Type: application/x-key\r\n", b"line\nline\n"),
+    "raw 8-bit file name": _part(b'Content-Disposition: attachment; filename="r\xe9sum\xe9.pdf"\r\n', b"x"),
+    "no boundary": HEAD + b"Content-Type: multipart/mixed\r\n\r\n" + EIGHT,
+    "boundary that never comes": HEAD + b"Content-Type: multipart/mixed; boundary=zz\r\n\r\n" + EIGHT,
+    "only the last delimiter": MIXED + EIGHT + b"--b--\r\nepilogue \xe9\r\n",
+    "no last delimiter": MIXED + b"--b\r\n\r\n" + EIGHT + b"--b\r\n\r\nend \xe9",
+    "doubled delimiters": MIXED + b"--b\r\n--b\r\n--b--\r\n\r\n" + EIGHT + b"--b \t\r\n\r\n" + EIGHT,
+    "8-bit preamble and epilogue": MIXED + EIGHT + b"--b\r\n\r\nhello\r\n--b--\r\n" + EIGHT,
+    "long epilogue line": MIXED + b"--b\r\n\r\nhello\r\n--b--\r\n" + b"y" * 3000,
+    "quoted and folded boundary": HEAD
+    + b'Content-Type: multipart/mixed;\r\n\tBOUNDARY = "a b:c" ; x=y\r\n\r\n--a b:c\r\n\r\n'
+    + EIGHT,
+    "boundary of RFC 2231": HEAD
+    + b"Content-Type: multipart/mixed; boundary*0=a; boundary*1=b\r\n\r\n--ab\r\n\r\n"
+    + EIGHT,
+    "boundary with 8-bit": HEAD + b"Content-Type: multipart/mixed; boundary=\xe9\r\n\r\n--\xe9\r\n\r\n" + EIGHT,
+    "boundary too long": HEAD
+    + b"Content-Type: multipart/mixed; boundary="
+    + b"z" * 2000
+    + b"\r\n\r\n--"
+    + b"z" * 2000
+    + b"\r\n\r\n"
+    + EIGHT,
+    "empty boundary": HEAD + b'Content-Type: multipart/mixed; boundary=""\r\n\r\n--\r\n\r\n' + EIGHT + b"----\r\n",
+    "boundary inside a boundary": HEAD
+    + b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n"
+    + b"Content-Type: multipart/alternative; boundary=bb\r\n\r\n"
+    + b"--bb\r\n\r\n"
+    + EIGHT
+    + b"--bb--\r\n--b\r\n\r\n"
+    + EIGHT
+    + b"--b--\r\n",
+    "the same boundary inside": HEAD
+    + b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: multipart/alternative; boundary=b\r\n\r\n"
+    + b"--b\r\n\r\n"
+    + EIGHT
+    + b"--b--\r\n",
+    "a boundary that ends in --": HEAD
+    + b"Content-Type: multipart/mixed; boundary=b--\r\n\r\n--b--\r\n\r\n"
+    + EIGHT
+    + b"--b----\r\n",
+    "digest": HEAD
+    + b"Content-Type: multipart/digest; boundary=b\r\n\r\n--b\r\n\r\nSubject: \xe9\r\n\r\n"
+    + EIGHT
+    + b"--b--\r\n",
+    "a message inside": _part(
+        b"Content-Type: message/rfc822\r\nContent-Transfer-Encoding: 8bit\r\n",
+        b"Subject: caf\xc3\xa9\r\nTo: \xe9 <a@b.example>\r\n\r\n" + EIGHT,
+    ),
+    "a message without header inside": _part(b"Content-Type: message/rfc822\r\n", b"\r\n" + EIGHT),
+    "8-bit delivery status": _part(
+        b"Content-Type: message/delivery-status\r\n",
+        b"Reporting-MTA: dns; x\r\n\r\nDiagnostic-Code: smtp; caf\xe9\r\nStatus: 5.1.1\r\n",
+    ),
+    "part without blank line": MIXED + b"--b\r\ncaf\xe9 without a header\r\n--b--\r\n",
+    "part with nothing": MIXED + b"--b\r\n--b--\r\n\xe9",
+    "second Content-Type": _part(b"Content-Type: text/plain\r\nContent-Type: multipart/mixed; boundary=c\r\n", EIGHT),
+    "two levels": _nested(2),
+    "two hundred levels": _nested(200),
+    **{
+        f"CTE {cte!r}": _part(b"Content-Transfer-Encoding: " + cte + b"\r\n", b"QUJD=E9\r\n" + EIGHT)
+        for cte in (b"8bits", b"7-bit", b"utf-8", b'"quoted-printable"', b"base64;", b"", b"7bit", b"binary", b"BASE64")
+    },
+    **{
+        f"CTE {cte!r} on a multipart": HEAD
+        + b"Content-Transfer-Encoding: "
+        + cte
+        + b"\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\n"
+        + EIGHT
+        + b"--b--\r\n"
+        for cte in (b"base64", b"quoted-printable", b"8bit")
+    },
+    "CTE base64 on a multipart without parts": HEAD
+    + b"Content-Type: multipart/mixed; boundary=b\r\nContent-Transfer-Encoding: base64\r\n\r\nQUJD\xe9REVG\r\n",
+}
+
+
+@pytest.mark.parametrize("raw", DEFECTS.values(), ids=DEFECTS.keys())
+def test_a_defect_changes_no_content(raw: bytes) -> None:
+    """SES could take the result, and each leaf decodes to what it was."""
+    result = rewritten(raw)
+    assert flaws(result.data) == []
+    assert leaves(result.data) == leaves(raw)
+
+
+@pytest.mark.parametrize("raw", DEFECTS.values(), ids=DEFECTS.keys())
+def test_a_second_passage_changes_nothing_more(raw: bytes) -> None:
+    """What was repaired once needs no repair again: mail may pass several masks."""
+    once = rewritten(raw).data
+    twice = rewritten(once)
+    assert twice.repaired_parts == 0
+    assert twice.data.partition(b"\r\n\r\n")[2] == once.partition(b"\r\n\r\n")[2]
+
+
+def test_two_thousand_levels_of_nesting() -> None:
+    """Far deeper than a recursive parser goes; the one leaf is repaired all the same."""
+    result = rewritten(_nested(2000))
+    assert flaws(result.data) == []
+    assert result.repaired_parts == 1
+    assert b"\r\n\r\ncaf=C3=A9 =FF\r\n--b1999--" in result.data
+
+
+@pytest.mark.parametrize("kind", [b"signed", b"encrypted"])
+@pytest.mark.parametrize("content", [EIGHT, b"x" * 2000 + b"\r\n", b"bare\nLF\rCR\r\n"])
+def test_sealed_parts_stay_to_the_byte(kind: bytes, content: bytes) -> None:
+    """A signature breaks with one changed byte; the part beside it is repaired."""
+    sealed = (
+        b"Content-Type: multipart/"
+        + kind
+        + b"; boundary=s\r\n\r\n--s\r\n\r\n"
+        + content
+        + b"--s\r\n\r\nsig\r\n--s--\r\n"
+    )
+    raw = MIXED + b"--b\r\n\r\n" + EIGHT + b"--b\r\n" + sealed + b"--b--\r\n"
+    result = rewritten(raw)
+    assert sealed in result.data
+    assert result.repaired_parts == 1
+    assert result.unsendable_parts == 1
+
+
+def test_a_sealed_mail_keeps_its_body() -> None:
+    """The whole mail is signed, or is S/MIME: nothing below its header changes."""
+    for kind in (b"multipart/signed; boundary=s", b"application/pkcs7-mime; smime-type=enveloped-data"):
+        body = b"--s\r\n\r\n" + EIGHT + b"--s--\r\n"
+        result = rewritten(HEAD + b"Content-Type: " + kind + b"\r\n\r\n" + body)
+        assert result.data.endswith(b"\r\n\r\n" + body)
+        assert result.unsendable_parts == 1
+
+
+def test_what_needs_no_repair_is_copied() -> None:
+    """One bad part: every other byte of the body is where it was."""
+    good = b"Content-Type: text/html\r\nContent-Transfer-Encoding: Quoted-printable\r\nX-Odd : y\r\n\r\n=e9 = \r\n"
+    raw = MIXED + b"This is MIME.\r\n--b\r\n" + good + b"--b \r\n\r\n" + EIGHT + b"--b--\r\nthe end"
+    data = rewritten(raw).data
+    assert b"This is MIME.\r\n--b\r\n" + good + b"--b \r\n" in data
+    assert data.endswith(b"--b--\r\nthe end")
+
+
+def test_an_encoded_text_without_mime_version_gets_one() -> None:
+    """Without MIME-Version a reader may show the encoding instead of the text."""
+    data = rewritten(HEAD + b"\r\nA caf\xc3\xa9 in a mostly plain text\r\n", PLAN).data
+    assert data.count(b"MIME-Version: 1.0\r\n") == 1
+    assert b"Content-Transfer-Encoding: quoted-printable\r\n" in data
+    assert b"MIME-Version" not in rewritten(HEAD + b"\r\nhello\r\n", PLAN).data

@@ -144,7 +144,8 @@ class Ledger(Protocol):
 
     def refused(self, claim: Claim, reason: str) -> None:
         """Record that policy, asked again with the whole mail in hand, discards a delivery that was claimed.
-        Raises ClaimLostError."""
+        Raises ClaimLostError.
+        """
         ...
 
     def give_back(self, claim: Claim) -> None:

@@ -36,7 +36,7 @@ from relayd.ports import Lease, Outgoing
 from relayd.rules import inbound, recipients
 from relayd.rules.inbound import Evidence
 from relayd.stages import Claimed, Decided, Decoded, Delivery, Fetched, Ports, Ready, RelaySettings
-from relayd.telemetry import instruments, spans
+from relayd.telemetry import instruments, names, spans
 from relayd.wire import ses, sns
 
 log = structlog.get_logger(__name__)
@@ -106,7 +106,7 @@ class Relay:
     # The steps, in order.
 
     def _decode(self, message: Message) -> Decoded | Notice:
-        with spans.step("decode"):
+        with spans.step(names.DECODE):
             envelope = sns.open_envelope(message.body, message.attributes)
             spans.link(envelope.traceparent or message.trace_header)
             if self._settings.verify_signatures:
@@ -132,7 +132,7 @@ class Relay:
 
     def _decide(self, decoded: Decoded) -> Decided:
         received = decoded.received
-        with spans.step("decide"):
+        with spans.step(names.DECIDE):
             evidence = self._evidence(received, received.headers, complete=not received.headers_truncated)
             ours = recipients.ours(received.recipients, self._settings.mail_domains)
             decisions = tuple(
@@ -144,7 +144,7 @@ class Relay:
     def _claim(self, decided: Decided, attempt: Attempt) -> Claimed:
         mail_id = decided.decoded.received.mail_id
         deliveries: list[Delivery] = []
-        with spans.step("claim"):
+        with spans.step(names.CLAIM):
             self._give_back_owed()
             if not decided.decisions:
                 self._discard(DeliveryKey(mail_id, ""), Discard("no_recipient"), decided.decoded.message, attempt)
@@ -210,10 +210,10 @@ class Relay:
                 data = content.data
             case S3Content():
                 with spans.step(
-                    "s3.fetch", {"aws.s3.bucket": content.bucket, "aws.s3.key": content.key}, measure=("s3", "fetch")
+                    names.FETCH, {names.BUCKET: content.bucket, names.KEY: content.key}, measure=("s3", "fetch")
                 ) as span:
                     data = self._ports.store.fetch(content, admit_any)
-                    span.set_attribute("relayd.bytes", len(data))
+                    span.set_attribute(names.MAIL_BYTES, len(data))
             case _:
                 assert_never(content)
         return Fetched(claimed, letter.parse(data), len(data))
@@ -224,7 +224,7 @@ class Relay:
         if decided.evidence.complete:
             return fetched
         received = decided.decoded.received
-        with spans.step("decide"):
+        with spans.step(names.DECIDE):
             evidence = self._evidence(received, fetched.letter.header_items(), complete=True)
             kept: list[Delivery] = []
             for delivery in fetched.claimed.deliveries:
@@ -237,7 +237,7 @@ class Relay:
 
     def _rewrite(self, fetched: Fetched, delivery: Delivery) -> Ready:
         mask, source = delivery.forward.mask, fetched.claimed.decided.decoded.received.source
-        with spans.step("rewrite") as span:
+        with spans.step(names.REWRITE) as span:
             sender = fetched.letter.sender
             contact = self._ports.directory.contact(mask.mask_id, (sender and sender.address) or parsed(source))
             threads = self._ports.ledger.threads(mask.mask_id, fetched.letter.references)
@@ -251,7 +251,7 @@ class Relay:
                 threads={known: f"{ses_id}@{self._settings.ses_domain}" for known, ses_id in threads.items()},
             )
             rewritten = rewrite.forward(fetched.letter, plan)
-            span.set_attribute("relayd.repaired_parts", rewritten.repaired_parts)
+            span.set_attribute(names.REPAIRED_PARTS, rewritten.repaired_parts)
             return Ready(plan.reply_address, rewritten)
 
     def _send(self, delivery: Delivery, ready: Ready, lease: Lease) -> str:
@@ -280,7 +280,7 @@ class Relay:
 
     def _record(self, delivery: Delivery, sent: Sent) -> None:
         """A known send never becomes doubt: the record is tried until the message's deadline."""
-        with spans.step("record"):
+        with spans.step(names.RECORD):
             deadline = self._ports.clock.monotonic() + self._settings.record_seconds
             pause = RECORD_RETRY
             while True:

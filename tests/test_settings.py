@@ -181,7 +181,7 @@ def test_combinations_that_cannot_work_are_refused(changes: dict[str, str], subj
 
 @pytest.mark.parametrize(
     "changes",
-    [{"VISIBILITY_SECONDS": "38"}, {"GRACE_SECONDS": "50"}, {"GRACE_SECONDS": "30", "WAIT_SECONDS": "0"}],
+    [{"VISIBILITY_SECONDS": "41"}, {"GRACE_SECONDS": "50"}, {"GRACE_SECONDS": "30", "WAIT_SECONDS": "0"}],
     ids=str,
 )
 def test_combinations_that_just_work_pass(changes: dict[str, str]) -> None:

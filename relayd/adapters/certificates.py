@@ -11,6 +11,7 @@ from threading import Lock
 import urllib3
 
 from relayd.errors import ConfigurationError, HoldError, Problem
+from relayd.telemetry import instruments
 from relayd.wire.sns import signing_key
 
 CONNECT_SECONDS = 3.0
@@ -85,6 +86,10 @@ class HttpCertificates:
             raise _copy(failure)
 
     def _get(self, url: str) -> bytes:
+        with instruments.measure("certificates", "fetch"):
+            return self._request(url)
+
+    def _request(self, url: str) -> bytes:
         deadline = self._monotonic() + self._seconds
         try:
             response = self._http.request(

@@ -13,6 +13,7 @@ from relayd.adapters.dead_letters import fitting_attributes
 from relayd.errors import HoldError, RelaydError, TransientError
 from relayd.model.message import Message
 from relayd.ports import EntryError
+from relayd.telemetry import instruments
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -65,6 +66,7 @@ class SqsQueue:
         # No span of botocore's: an empty long poll says nothing. The poller makes one when messages came.
         with suppress_instrumentation():
             answer = _call(
+                "receive",
                 lambda: self._poll_client.receive_message(
                     QueueUrl=self._url,
                     MaxNumberOfMessages=limit,
@@ -72,14 +74,14 @@ class SqsQueue:
                     VisibilityTimeout=_visibility(visibility),
                     MessageSystemAttributeNames=SYSTEM_ATTRIBUTES,  # type: ignore[arg-type]
                     MessageAttributeNames=["All"],
-                )
+                ),
             )
         return [_message(entry) for entry in answer.get("Messages", ())]
 
     def delete(self, handles: Sequence[str]) -> list[EntryError | None]:
         # Ids are positions: one receive may hold a message twice.
         entries: Any = [{"Id": str(index), "ReceiptHandle": handle} for index, handle in enumerate(handles)]
-        answer = _call(lambda: self._client.delete_message_batch(QueueUrl=self._url, Entries=entries))
+        answer = _call("delete", lambda: self._client.delete_message_batch(QueueUrl=self._url, Entries=entries))
         return _entry_errors(answer, len(entries))
 
     def change_visibility(self, changes: Sequence[tuple[str, float]]) -> list[EntryError | None]:
@@ -87,7 +89,10 @@ class SqsQueue:
             {"Id": str(index), "ReceiptHandle": handle, "VisibilityTimeout": _visibility(seconds)}
             for index, (handle, seconds) in enumerate(changes)
         ]
-        answer = _call(lambda: self._client.change_message_visibility_batch(QueueUrl=self._url, Entries=entries))
+        answer = _call(
+            "change_visibility",
+            lambda: self._client.change_message_visibility_batch(QueueUrl=self._url, Entries=entries),
+        )
         return _entry_errors(answer, len(entries))
 
     def dead_letter(self, message: Message, reason: str, detail: str) -> None:
@@ -100,7 +105,7 @@ class SqsQueue:
         if message.trace_header:
             trace = {"DataType": "String", "StringValue": message.trace_header}
             parameters["MessageSystemAttributes"] = {"AWSTraceHeader": trace}
-        _call(lambda: self._client.send_message(**parameters))
+        _call("dead_letter", lambda: self._client.send_message(**parameters))
 
 
 def queue_name(url: str) -> str:
@@ -120,9 +125,10 @@ def queue_error(error: ClientError) -> RelaydError:
     return aws.service_error("queue", error)
 
 
-def _call(call: Callable[[], Any]) -> Any:
+def _call(operation: str, call: Callable[[], Any]) -> Any:
     try:
-        return call()
+        with instruments.measure("queue", operation):
+            return call()
     except ClientError as error:
         raise queue_error(error) from None
     except aws.CALL_FAILED as error:

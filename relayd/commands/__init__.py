@@ -1,1 +1,1 @@
-"""The commands of `relayd`, thin: options in, a call, a table or JSON out. `relayd.cli` loads each only when it is used."""
+"""The commands of `relayd`, thin: options in, a call, a table or JSON out. Each is loaded only when it is used."""

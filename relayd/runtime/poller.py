@@ -14,7 +14,7 @@ from relayd.runtime.health import HealthState
 from relayd.runtime.holds import Holds
 from relayd.runtime.leases import Keeper, Lease
 from relayd.runtime.slots import Slots
-from relayd.telemetry import instruments
+from relayd.telemetry import instruments, spans
 
 log = structlog.get_logger(__name__)
 
@@ -97,6 +97,7 @@ class Poller:
         return 0.0
 
     def _receive(self, wanted: int) -> list[Lease]:
+        began = self._clock.time()
         messages = self._queue.receive(wanted, self._wait, self._keeper.visibility)
         if self._failures:
             log.info("poll_recovered", failures=self._failures)
@@ -104,7 +105,9 @@ class Poller:
         self._health.condition("queue", None)
         now = self._clock.monotonic()
         leases = [self._keeper.hold(message, now) for message in messages]
-        instruments.messages_consumed(len(leases))
+        if leases:
+            instruments.messages_consumed(len(leases))
+            spans.received(self._queue.name, len(leases), began)
         if self._stopping:
             for lease in leases:
                 self._late(lease)

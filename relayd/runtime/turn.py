@@ -13,7 +13,7 @@ from relayd.relay import Relay
 from relayd.runtime.holds import Holds
 from relayd.runtime.leases import Keeper, Lease
 from relayd.runtime.settler import Settlement, Settler
-from relayd.telemetry import instruments, spans
+from relayd.telemetry import instruments, names, spans
 
 log = structlog.get_logger(__name__)
 
@@ -65,7 +65,7 @@ class Turn:
         # The extension is stopped and awaited first: one that landed after the settlement would hide a message
         # which was just handed back.
         self._keeper.drop(lease)
-        settle = spans.begin("settle")
+        settle = spans.begin(names.SETTLE)
 
         def done(problem: str | None) -> None:
             settle.end(problem)

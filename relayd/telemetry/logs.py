@@ -82,7 +82,7 @@ def install_excepthooks() -> None:
     threading.excepthook = lambda args: report(args.exc_type, args.exc_value, args.exc_traceback)
 
 
-def _show_warning(  # noqa: PLR0917 - the signature of warnings.showwarning
+def _show_warning(
     message: Warning | str,  # noqa: ARG001 - the text may hold values
     category: type[Warning],
     filename: str,

@@ -10,6 +10,7 @@ SCOPE = "relayd"
 """Instrumentation scope of our tracer and meter."""
 
 # Spans. `process <queue>` is the root of a message's trace; the others are its children.
+RECEIVE = "receive"
 PROCESS = "process"
 DECODE = "decode"
 DECIDE = "decide"
@@ -21,6 +22,7 @@ SETTLE = "settle"
 
 SPANS = MappingProxyType(
     {
+        RECEIVE: "One receive that brought messages. Named `receive <queue>`; an empty long poll makes no span.",
         PROCESS: "One try of one message, from receive to settled; linked to its producer. Named `process <queue>`.",
         DECODE: "SQS body to notification, signature check included.",
         DECIDE: "Look up the recipient and decide what to do.",

@@ -84,6 +84,24 @@ def process_span(queue_name: str, message: Message, producer: str | None = None)
         span.end()
 
 
+def received(queue_name: str, count: int, began: float) -> None:
+    """The receive that brought `count` messages, begun at `began` (epoch seconds). An empty long poll is no span."""
+    attributes: dict[str, Attribute] = {
+        names.MESSAGING_SYSTEM: "aws_sqs",
+        names.MESSAGING_OPERATION: "receive",
+        names.MESSAGING_OPERATION_TYPE: "receive",
+        names.MESSAGING_DESTINATION: queue_name,
+        names.MESSAGING_BATCH_COUNT: count,
+    }
+    tracer.start_span(
+        f"{names.RECEIVE} {queue_name}",
+        context=Context(),
+        kind=SpanKind.CLIENT,
+        attributes=attributes,
+        start_time=int(began * 1e9),
+    ).end()
+
+
 def link(other: str | None) -> None:
     """Link the message's span, from wherever below it we are: to the producer's, or to an earlier attempt's."""
     process = otel_context.get_value(_PROCESS_KEY)

@@ -174,6 +174,15 @@ def _queue_facts(settings: Settings, clients: _Clients, problems: list[Problem])
     except ConfigurationError as error:
         problems += error.problems
         return None
+    except TransientError as error:
+        problems.append(
+            Problem(
+                "RELAYD_QUEUE_URL",
+                f"SQS cannot be reached ({error})",
+                "check the network, the proxy and AWS_ENDPOINT_URL; during an outage of AWS, just try again",
+            )
+        )
+        return None
     if facts.dead_letter_url is None:
         problems.append(
             Problem(
@@ -204,9 +213,8 @@ def _relay_settings(settings: Settings, ses_region: str) -> RelaySettings:
         secrets=settings.secrets,
         verify_signatures=settings.signatures == "verify",
         retry_seconds=settings.retry_hours * 3600,
-        claim_seconds=settings.visibility_seconds,
+        claim_seconds=settings.deadline_seconds,
         send_seconds=settings.send_seconds,
-        record_seconds=settings.deadline_seconds,
         # SES names its Message-IDs so, by region (us-east-1 has the old name).
         ses_domain="email.amazonses.com" if ses_region == "us-east-1" else f"{ses_region}.amazonses.com",
     )

@@ -4,13 +4,15 @@ Every claim that an attempt takes leaves it in exactly one of three ways: record
 left to expire because the send is in doubt.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import structlog
 
+from relayd.debts import Debts
 from relayd.errors import (
     ClaimLostError,
+    Dependency,
     HoldError,
     InDoubtError,
     LeaseLostError,
@@ -28,6 +30,9 @@ from relayd.telemetry import instruments
 
 log = structlog.get_logger(__name__)
 
+BUSY_DELAY = 10.0
+"""Seconds until a message is looked at again whose delivery somebody else has in hand, for each receive it has had."""
+
 
 @dataclass(frozen=True, slots=True)
 class Worked:
@@ -37,8 +42,8 @@ class Worked:
     reason: str = ""
     holds: Sequence[HoldError] = ()
     """What the engine should stop receiving for."""
-    sent: int = 0
-    """How many mails SES accepted in this attempt."""
+    worked: frozenset[Dependency] = frozenset()
+    """Dependencies that did their part in this attempt, whatever became of the message."""
     facts: Mapping[str, object] = field(default_factory=dict)
     """For the message's log line: ids, counts and sizes."""
 
@@ -68,23 +73,23 @@ class Attempt:
         retry_seconds: float,
         doubt_seconds: float,
         jitter: float,
-        owe: Callable[[Claim], None],
+        debts: Debts,
     ) -> None:
-        """`owe` takes a claim that could not be given back, to be given back when the ledger answers again."""
         self._message = message
         self._ledger = ledger
         self._retry_seconds = retry_seconds
         self._doubt_seconds = doubt_seconds
         self._jitter = jitter
-        self._owe = owe
+        self._debts = debts
         self._open: dict[str, Claim] = {}
         self._results: list[DeliveryResult] = []
         self._failures: list[_Failure] = []
         self._holds: list[HoldError] = []
         self._lost_lease: LeaseLostError | None = None
-        self._sent = 0
         self._deliveries: list[dict[str, object]] = []
         self.facts: dict[str, object] = {}
+        self.worked: set[Dependency] = set()
+        """Dependencies that did what they were asked to."""
 
     # What the route reports, as it goes.
 
@@ -92,7 +97,6 @@ class Attempt:
         self._open[claim.delivery_id] = claim
 
     def sent(self, claim: Claim, ses_id: str) -> None:
-        self._sent += 1
         self._close(claim, DeliveryResult("sent", "forwarded"), ses_id=ses_id, attempt=claim.attempt)
 
     def discarded(self, reason: str) -> None:
@@ -110,8 +114,9 @@ class Attempt:
         self._deliveries.append({"state": settled.state, "reason": settled.reason, "before": True})
 
     def busy(self, seconds: float) -> None:
-        """Somebody else holds the claim."""
-        self._results.append(DeliveryResult("open", "claimed_elsewhere", delay=seconds))
+        """Somebody else holds the claim, for `seconds` more at most; mostly it is done much sooner."""
+        delay = min(seconds, BUSY_DELAY * self._message.receive_count)
+        self._results.append(DeliveryResult("open", "claimed_elsewhere", delay=delay))
 
     def failed(self, error: Exception, claim: Claim | None = None) -> None:
         """A delivery, or without a claim the message as a whole, met an error."""
@@ -125,7 +130,7 @@ class Attempt:
             case ClaimLostError():
                 self._close(claim, DeliveryResult("open", error.reason, delay=self._doubt_seconds))
             case HoldError() if error.wide:
-                self._holds.append(error)
+                self.note(error)
                 self._release(DeliveryResult("open", error.reason, released=True), claim)
             case StoppingError():
                 self._release(DeliveryResult("open", error.reason, released=True), claim)
@@ -133,9 +138,8 @@ class Attempt:
                 self._lost_lease = error
                 self._release(DeliveryResult("open", error.reason, released=True), claim)
             case _:
-                if isinstance(error, HoldError):
-                    self._holds.append(error)
-                elif not isinstance(error, TransientError):
+                self.note(error)
+                if not isinstance(error, RelaydError):
                     log.error("message_bug", message_id=self._message.message_id, exc_info=error)
                 self._failures.append(_Failure(error, claim))
 
@@ -153,13 +157,14 @@ class Attempt:
         try:
             self._weigh_failures()
         except RelaydError as error:
-            # The ledger cannot count or record right now. Nothing is charged; claims expire by themselves.
-            if isinstance(error, HoldError):
-                self._holds.append(error)
-            self._results.append(DeliveryResult("open", error.reason, delay=self._doubt_seconds, released=True))
+            # The ledger cannot count right now: nothing is charged, and everything still open goes back.
+            self.note(error)
+            for claim in list(self._open.values()):
+                self._release(DeliveryResult("open", error.reason, released=True), claim)
+            self._results.append(DeliveryResult("open", error.reason, released=True))
         outcome = retry.settle_message(self._results)
         facts = {**self.facts, "deliveries": self._deliveries} if self._deliveries else self.facts
-        worked = Worked(outcome, outcome.reason, tuple(self._holds), self._sent, facts)
+        worked = Worked(outcome, outcome.reason, tuple(self._holds), frozenset(self.worked), facts)
         if self._lost_lease is not None:
             return replace(worked, outcome=None, reason=self._lost_lease.reason)
         return worked
@@ -171,7 +176,7 @@ class Attempt:
         tries = Tries(failures=0, bugs=0, age=0.0)
         if charged:
             # Once a message and attempt, however many of its deliveries failed.
-            bug = not any(isinstance(error, RelaydError) for error in charged)
+            bug = not all(isinstance(error, RelaydError) for error in charged)
             tries = self._ledger.charge(self._message.message_id, bug=bug)
         for failure in self._failures:
             verdict = self._verdict(failure.error, tries)
@@ -185,7 +190,7 @@ class Attempt:
         if not isinstance(error, TransientError | HoldError):
             return retry.after_bug(tries, jitter=self._jitter)
         if isinstance(error, TransientError) and not error.charged:
-            return retry.uncharged_delay(error, jitter=self._jitter)
+            return retry.uncharged_delay(error, self._message.receive_count, jitter=self._jitter)
         return retry.after_transient(error, tries, retry_seconds=self._retry_seconds, jitter=self._jitter)
 
     def _fail(self, reason: str, claim: Claim | None, detail: str = "") -> None:
@@ -195,7 +200,18 @@ class Attempt:
             except ClaimLostError as error:
                 self.failed(error, claim)
                 return
+            except (HoldError, TransientError) as error:
+                # What was found stands, but cannot be written down now: the next receive will find it again.
+                self.note(error)
+                self._release(DeliveryResult("open", error.reason, released=True), claim)
+                return
         self._close(claim, DeliveryResult("failed", reason), detail=detail)
+
+    def note(self, error: Exception) -> None:
+        """A dependency failed, whatever it had done before in this attempt."""
+        if isinstance(error, HoldError):
+            self._holds.append(error)
+            self.worked.discard(error.dependency)
 
     def _release(self, result: DeliveryResult, claim: Claim | None) -> None:
         if claim is not None:
@@ -203,7 +219,7 @@ class Attempt:
                 self._ledger.give_back(claim)
             except RelaydError as error:
                 # It would expire by itself, but then look like the claim of a process that died.
-                self._owe(claim)
+                self._debts.give_back(claim)
                 log.warning("give_back_failed", delivery=claim.delivery_id, reason=error.reason)
         self._close(claim, result)
 

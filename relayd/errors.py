@@ -44,7 +44,8 @@ class HoldError(RelaydError):
     """A dependency is unusable for every message: stop receiving, Release what is in hand, charge nothing.
 
     `wide=False` means that the error may belong to one key or one address. It holds only after three distinct
-    messages met it without a success between; until then the message is Deferred like a `TransientError`.
+    subjects (objects, mailboxes: whoever knows sets `subject` to an id) met it without a success between; until then
+    the message is Deferred like a `TransientError`.
     `retry_after` (seconds) is the least time that the dependency will stay unusable, where that is known.
     """
 
@@ -60,6 +61,7 @@ class HoldError(RelaydError):
         super().__init__(reason, detail)
         self.dependency: Dependency = dependency
         self.wide = wide
+        self.subject: str | None = None
         self.retry_after = retry_after
 
 

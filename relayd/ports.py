@@ -158,12 +158,8 @@ class Ledger(Protocol):
         """Record a discard or a quarantine. One that is recorded already keeps its first reason."""
         ...
 
-    def failed_unclaimed(self, key: DeliveryKey, reason: str, *, message_id: str, mask_id: str | None) -> None:
-        """Record a failure that was found before any claim. Never overwrites a final state or a live claim."""
-        ...
-
     def charge(self, message_id: str, *, bug: bool) -> Tries:
-        """Count one failed try of an SQS message, and tell what it has cost so far."""
+        """Count one failed try of an SQS message, with a bug among its failures or not, and tell what it has cost."""
         ...
 
     def threads(self, mask_id: str, message_ids: Sequence[str]) -> dict[str, str]:
@@ -235,4 +231,8 @@ class Lease(Protocol):
         Called right before the one irreversible step. Raises LeaseLostError, or StoppingError when the daemon is
         stopping and the step would outlast its grace.
         """
+        ...
+
+    def left(self) -> float:
+        """Seconds until the message's deadline, or until the stop's when the daemon is stopping; 0 when lost."""
         ...

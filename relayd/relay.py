@@ -7,15 +7,17 @@ order. Receiving and settling are the engine's (`relayd.runtime`); everything be
 """
 
 import random
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import assert_never
 
 import structlog
 
 from relayd.attempt import Attempt, Worked
+from relayd.debts import Debts
 from relayd.errors import (
+    ClaimLostError,
     HoldError,
     InDoubtError,
     LeaseLostError,
@@ -45,18 +47,16 @@ ANY = "*"
 RECORD_RETRY = 0.1
 RECORD_RETRY_CAP = 5.0
 """Seconds between tries to record a send that SES accepted."""
-OWED = 1000
-"""Claims that are remembered while the ledger is away; one a slot is what an outage leaves behind."""
 
 
 class Relay:
-    """The route. Any number of workers may share one; between messages it keeps only the claims that it owes."""
+    """The route. Any number of workers may share one; between messages it keeps only what it owes."""
 
     def __init__(self, ports: Ports, settings: RelaySettings, *, jitter: Callable[[], float] = random.random) -> None:
         self._ports = ports
         self._settings = settings
         self._jitter = jitter
-        self._owed: deque[Claim] = deque(maxlen=OWED)
+        self._debts = Debts()
 
     def work(self, lease: Lease) -> Worked:
         """Take one message from its decoding to its outcome. Raises nothing."""
@@ -66,7 +66,7 @@ class Relay:
             retry_seconds=self._settings.retry_seconds,
             doubt_seconds=self._settings.send_seconds,
             jitter=self._jitter(),
-            owe=self._owed.append,
+            debts=self._debts,
         )
         try:
             self._route(lease, attempt)
@@ -82,11 +82,14 @@ class Relay:
         attempt.facts["mail_id"] = decoded.received.mail_id
         decided = self._decide(decoded)
         claimed = self._claim(decided, attempt)
+        attempt.worked.add("database")
         if not claimed.deliveries:
             return
         # A mail that could not be sent any more need not be fetched.
         lease.fence(self._settings.send_seconds)
         fetched = self._fetch(claimed)
+        if isinstance(decoded.received.content, S3Content):
+            attempt.worked.add("s3")
         attempt.facts["bytes"] = fetched.size
         judged = self._judge(fetched, attempt)
         ready: dict[Address, Ready] = {}
@@ -96,7 +99,8 @@ class Relay:
                 if delivery.recipient not in ready:
                     ready[delivery.recipient] = self._rewrite(judged, delivery)
                 ses_id = self._send(delivery, ready[delivery.recipient], lease)
-                self._record(delivery, Sent(ses_id, judged.letter.message_id))
+                attempt.worked.add("ses")
+                self._record(delivery, Sent(ses_id, judged.letter.message_id), lease, attempt)
                 attempt.sent(delivery.claim, ses_id)
             except Exception as error:
                 if ends_attempt(error):
@@ -145,7 +149,7 @@ class Relay:
         mail_id = decided.decoded.received.mail_id
         deliveries: list[Delivery] = []
         with spans.step(names.CLAIM):
-            self._give_back_owed()
+            self._debts.pay(self._ports.ledger)
             if not decided.decisions:
                 self._discard(DeliveryKey(mail_id, ""), Discard("no_recipient"), decided.decoded.message, attempt)
             for recipient, decision in decided.decisions:
@@ -185,19 +189,6 @@ class Relay:
                 assert_never(answer)
         return None
 
-    def _give_back_owed(self) -> None:
-        """Give back what could not be given back while the ledger was away. It fails like the claim that follows."""
-        while self._owed:
-            try:
-                claim = self._owed.popleft()
-            except IndexError:  # another worker was quicker
-                return
-            try:
-                self._ports.ledger.give_back(claim)
-            except RelaydError:
-                self._owed.append(claim)
-                raise
-
     def _discard(self, key: DeliveryKey, decision: Discard | Quarantine, message: Message, attempt: Attempt) -> None:
         mask_id = decision.mask.mask_id if decision.mask else None
         self._ports.ledger.discarded(key, decision.reason, message_id=message.message_id, mask_id=mask_id)
@@ -212,7 +203,8 @@ class Relay:
                 with spans.step(
                     names.FETCH, {names.BUCKET: content.bucket, names.KEY: content.key}, measure=("s3", "fetch")
                 ) as span:
-                    data = self._ports.store.fetch(content, admit_any)
+                    with about(f"{content.bucket}/{content.key}"):
+                        data = self._ports.store.fetch(content, admit_any)
                     span.set_attribute(names.MAIL_BYTES, len(data))
             case _:
                 assert_never(content)
@@ -231,8 +223,11 @@ class Relay:
                 decision = inbound.decide(delivery.recipient, delivery.forward.mask, evidence)
                 if isinstance(decision, Forward):
                     kept.append(replace(delivery, forward=decision))
-                else:
+                    continue
+                try:
                     attempt.refused(delivery.claim, decision.reason)
+                except ClaimLostError as error:
+                    attempt.failed(error, delivery.claim)
         return replace(fetched, claimed=Claimed(replace(decided, evidence=evidence), tuple(kept)))
 
     def _rewrite(self, fetched: Fetched, delivery: Delivery) -> Ready:
@@ -269,7 +264,7 @@ class Relay:
             tags={"relayd-delivery": f"{claim.delivery_id}-{claim.attempt}"},
         )
         try:
-            with spans.measure("ses", "send"):
+            with spans.measure("ses", "send"), about(delivery.mailbox.mailbox_id):
                 return self._ports.mailer.send(mail)
         except RelaydError:
             raise
@@ -278,21 +273,25 @@ class Relay:
             log.error("message_bug", delivery=claim.delivery_id, exc_info=error)
             raise InDoubtError("send_bug") from error
 
-    def _record(self, delivery: Delivery, sent: Sent) -> None:
-        """A known send never becomes doubt: the record is tried until the message's deadline."""
+    def _record(self, delivery: Delivery, sent: Sent, lease: Lease, attempt: Attempt) -> None:
+        """Write down a known send. From here on no failure may look like one of the delivery: the mail is out."""
         with spans.step(names.RECORD):
-            deadline = self._ports.clock.monotonic() + self._settings.record_seconds
             pause = RECORD_RETRY
             while True:
                 try:
                     self._ports.ledger.sent(delivery.claim, sent)
+                    attempt.worked.add("database")
                     return
                 except (HoldError, TransientError) as error:
-                    if self._ports.clock.monotonic() + pause > deadline:
-                        # Deleting the message is still right: the mail is out. The row expires into doubt, and
-                        # nothing brings the message back to meet it.
+                    if lease.left() <= pause:
+                        # The message may be deleted all the same: nothing needs to bring it back.
                         log.error("record_failed", delivery=delivery.claim.delivery_id, reason=error.reason)
+                        self._debts.record(delivery.claim, sent)
+                        attempt.note(error)
                         return
+                except Exception:
+                    log.exception("record_failed", delivery=delivery.claim.delivery_id, reason="bug")
+                    return
                 self._ports.clock.sleep(pause)
                 pause = min(pause * 2, RECORD_RETRY_CAP)
 
@@ -327,6 +326,16 @@ class Relay:
 def ends_attempt(error: Exception) -> bool:
     """Whether an error of one delivery is one of the whole message, so that the others need not be tried."""
     return isinstance(error, LeaseLostError | StoppingError) or (isinstance(error, HoldError) and error.wide)
+
+
+@contextmanager
+def about(subject: str) -> Iterator[None]:
+    """Say of a HoldError which object or mailbox met it, so that one bad one cannot hold all the others."""
+    try:
+        yield
+    except HoldError as error:
+        error.subject = subject
+        raise
 
 
 def admits(allowed: frozenset[str], name: str) -> bool:

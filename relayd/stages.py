@@ -29,11 +29,10 @@ class RelaySettings:
     verify_signatures: bool
     retry_seconds: float
     claim_seconds: float
-    """How long a claim holds between its steps."""
+    """How long a claim holds until its send begins: as long as the message's own deadline. A shorter one would make a
+    slow fetch look like a process that died, to an SNS twin or another replica."""
     send_seconds: float
     """The longest that one SendEmail can take, time-outs and a margin included."""
-    record_seconds: float
-    """How long a send that SES accepted is tried to be recorded."""
     ses_domain: str
     """What stands behind the @ of the Message-IDs that SES gives in our region."""
 

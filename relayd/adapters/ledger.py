@@ -51,7 +51,6 @@ class SqlLedger:
         self._refused = statements.refused(database)
         self._give_back = statements.give_back(database)
         self._discarded = statements.discarded(database)
-        self._failed_unclaimed = statements.failed_unclaimed(database)
         self._charge = statements.charge(database)
         self._threads = statements.threads()
         before = database.now - days * _SECONDS_A_DAY
@@ -120,13 +119,9 @@ class SqlLedger:
         """Record a discard."""
         self._end(self._discarded, key, reason, message_id, mask_id)
 
-    def failed_unclaimed(self, key: DeliveryKey, reason: str, *, message_id: str, mask_id: str | None) -> None:
-        """Record a failure without a claim."""
-        self._end(self._failed_unclaimed, key, reason, message_id, mask_id)
-
     def charge(self, message_id: str, *, bug: bool) -> Tries:
         """Count one failed try."""
-        values = {"message_id": storable(message_id), "failures": int(not bug), "bugs": int(bug)}
+        values = {"message_id": storable(message_id), "failures": 1, "bugs": int(bug)}
         with self._database.writing_once("charge") as connection:
             row = connection.execute(self._charge, values).one()
         return Tries(failures=row.failures, bugs=row.bugs, age=max(0.0, row.age))

@@ -8,6 +8,7 @@ from sqlalchemy import and_, bindparam, case, or_
 from relayd.adapters.database import Database
 from relayd.adapters.schema import deliveries as d
 from relayd.adapters.schema import retries
+from relayd.model.delivery import IN_DOUBT
 
 KEY = ("mail_id", "recipient", "mailbox")
 
@@ -28,6 +29,8 @@ def claim(database: Database) -> Any:
     new = insert.excluded
     again = and_(d.c.state == "failed", d.c.message_id != new.message_id)
     died = and_(d.c.state == "claimed", d.c.expires_at <= now)
+    # A redrive of a delivery in doubt, or an SNS twin of it: whatever it sends is a resend, and one doubt is behind it.
+    doubtful = and_(again, d.c.reason == IN_DOUBT)
     doubted = and_(d.c.state == "sending", d.c.expires_at <= now)
     return insert.on_conflict_do_update(
         index_elements=KEY,
@@ -37,7 +40,7 @@ def claim(database: Database) -> Any:
             "attempt": d.c.attempt + 1,
             "generation": d.c.generation + case((again, 1), else_=0),
             "kills": case((again, 0), (died, d.c.kills + 1), else_=d.c.kills),
-            "doubts": case((again, 0), (doubted, d.c.doubts + 1), else_=d.c.doubts),
+            "doubts": case((doubtful, 1), (again, 0), (doubted, d.c.doubts + 1), else_=d.c.doubts),
             "previous_trace": d.c.trace,
             "updated_at": now,
         },
@@ -99,13 +102,6 @@ def discarded(database: Database) -> Any:
     return _ended(database, "discarded", over)
 
 
-def failed_unclaimed(database: Database) -> Any:
-    """A failure wins over nothing that is final or alive."""
-    expired = and_(d.c.state.in_(("claimed", "sending")), d.c.expires_at <= database.now)
-    another = and_(d.c.state == "failed", d.c.message_id != sa.literal_column("excluded.message_id"))
-    return _ended(database, "failed", or_(expired, another, _given_back()))
-
-
 def charge(database: Database) -> Any:
     """Count one try, and answer with the sum."""
     insert = database.insert(retries).values(first_at=database.now)
@@ -152,7 +148,7 @@ def _given_back() -> sa.ColumnElement[bool]:
     return and_(d.c.state == "claimed", d.c.token.is_(None))
 
 
-def _ended(database: Database, state: Literal["discarded", "failed"], over: sa.ColumnElement[bool]) -> Any:
+def _ended(database: Database, state: Literal["discarded"], over: sa.ColumnElement[bool]) -> Any:
     insert = database.insert(d).values(
         **_NOTHING_YET, state=state, attempt=0, created_at=database.now, updated_at=database.now
     )

@@ -59,6 +59,10 @@ def note_sending(client: Any) -> None:
 
         def request(self, *args: Any, **kwargs: Any) -> None:
             self._began = time.monotonic()
+            if self.sock is not None:
+                # urllib3 gives an open socket this timeout again, and over TLS or on a reused connection it is open:
+                # the connect timeout would bound the sending. (A new one connects inside, bounded as it should be.)
+                self.timeout = read_timeout
             # Raises what the socket raises, and then `sent` stays False; urllib3 swallows a broken pipe outside of
             # this, to read an answer that came early (413).
             super().request(*args, **kwargs)  # type: ignore[misc]

@@ -7,7 +7,7 @@ State = Literal["claimed", "sending", "sent", "discarded", "failed"]
 """`sent` and `discarded` are final; `failed` blocks only the SQS message that was dead-lettered for it."""
 
 IN_DOUBT = "in_doubt"
-KILLED = "killed"
+"""The reason of a delivery that failed because nobody could learn, twice, whether SES had taken it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +72,9 @@ class Tries:
     """What an SQS message has cost so far. Only tries that were charged are in it."""
 
     failures: int
-    """Transient failures, this one included."""
+    """Failed tries, this one included."""
     bugs: int
-    """Unforeseen exceptions, this one included."""
+    """Those among them that met an unforeseen exception, this one included."""
     age: float
     """Seconds since the first charged failure, by the database's clock."""
 

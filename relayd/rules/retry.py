@@ -16,8 +16,8 @@ LONGEST_DELAY = 15 * 60.0
 LONGEST_REQUEST = 11 * 3600.0
 """Seconds that somebody's `retry_after` may ask for: SQS ends a lease 12 hours after the receive and refuses more."""
 UNCHARGED_DELAY = 30.0
-"""Seconds after a try that does not count. It is not doubled, since nothing counts it; below this, a throttled
-afternoon would use up the 1,000 receives that the queue allows."""
+"""Seconds after a try that does not count, for each ten receives that the message has behind it. Nothing else counts
+such tries, and a steady half a minute would use up the queue's 1,000 receives in an afternoon of throttling."""
 CONTENT_MISSING_SECONDS = 10 * 60.0
 """How long a missing S3 object is waited for: SES writes it before it notifies, so it is late or it is gone."""
 MAX_BUGS = 10
@@ -53,16 +53,20 @@ def after_transient(
     return Deferred(_asked(error) or _backoff(tries.failures, jitter), error.reason)
 
 
-def uncharged_delay(error: TransientError, jitter: float) -> Deferred:
+def uncharged_delay(error: TransientError, receive_count: int, *, jitter: float) -> Deferred:
     """What becomes of a message after a failure that is nobody's: it waits, and nothing is held against it."""
-    return Deferred(_asked(error) or _spread(UNCHARGED_DELAY, jitter), error.reason, charged=False)
+    return Deferred(
+        _asked(error) or _spread(min(LONGEST_DELAY, UNCHARGED_DELAY * (1 + receive_count // 10)), jitter),
+        error.reason,
+        charged=False,
+    )
 
 
 def after_bug(tries: Tries, *, jitter: float) -> Deferred | Rejected:
     """What becomes of a message after an exception that nobody foresaw. A deploy may mend it, so it is tried again."""
     if tries.bugs >= MAX_BUGS:
         return Rejected("bug")
-    return Deferred(_backoff(tries.bugs, jitter), "bug")
+    return Deferred(_backoff(tries.failures, jitter), "bug")
 
 
 def settle_message(results: Sequence[DeliveryResult]) -> Outcome:

@@ -5,7 +5,7 @@ the pause one message at a time tries, until one gets through. (Limits that adap
 will take this room's place.)
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import structlog
@@ -19,8 +19,10 @@ PAUSE_FIRST = 5.0
 PAUSE_CAP = 300.0
 """Seconds of pause, doubled each time that the try after it fails again."""
 DISTINCT = 3
-"""An error that may belong to one key or one address holds only after so many distinct messages met it without a
-success between them: else one bad mail could stop everything."""
+"""An error that may belong to one object or one mailbox holds only after so many distinct ones met it without a success
+between them: else one bad mail could stop everything."""
+SUSPECTS = 1000
+"""Distinct subjects that are remembered; by then it is no longer a question."""
 
 
 @dataclass
@@ -44,23 +46,24 @@ class Holds:
     def met(self, error: HoldError, message_id: str) -> float:
         """A message met this error. Returns the seconds after which it is worth coming back."""
         with self._lock:
-            if not error.wide:
-                suspects = self._suspects.setdefault(error.dependency, set())
-                suspects.add(message_id)
-                if len(suspects) < DISTINCT:
-                    return 0.0
-            return self._open(error)
+            if not error.wide and not self._is_news(error, error.subject or message_id):
+                return 0.0
+            pause, began = self._open(error)
+        if began:
+            # Outside of the lock, which probes take too: a log that blocks must not block them.
+            self._tell(error.dependency, error.reason)
+            log.error("hold_began", dependency=error.dependency, reason=error.reason, pause_seconds=round(pause, 1))
+        return pause
 
-    def succeeded(self) -> None:
-        """A mail went all the way through: whatever was held works again."""
+    def succeeded(self, dependencies: Collection[Dependency]) -> None:
+        """These did what they were asked to: whatever was held of them works again."""
         with self._lock:
-            if not self._holds and not self._suspects:
-                return
-            for dependency in self._holds:
-                log.info("hold_ended", dependency=dependency)
-                self._tell(dependency, None)
-            self._holds.clear()
-            self._suspects.clear()
+            ended = [dependency for dependency in dependencies if self._holds.pop(dependency, None) is not None]
+            for dependency in dependencies:
+                self._suspects.pop(dependency, None)
+        for dependency in ended:
+            self._tell(dependency, None)
+            log.info("hold_ended", dependency=dependency)
 
     def allowance(self, in_flight: int, limit: int) -> int:
         """How many more messages may be taken in hand now."""
@@ -85,15 +88,25 @@ class Holds:
         now = self._clock.monotonic()
         return max((hold.until - now for hold in self._holds.values()), default=0.0)
 
-    def _open(self, error: HoldError) -> float:
+    def _is_news(self, error: HoldError, subject: str) -> bool:
+        """Whether an error that may be one subject's own speaks against the dependency: only if it is the third
+        distinct one without a success between, or one more after that. One that is known says nothing new, or a few
+        bad mailboxes, coming back again and again, would prolong a hold of all the others for ever.
+        """
+        suspects = self._suspects.setdefault(error.dependency, set())
+        if subject in suspects or len(suspects) >= SUSPECTS:
+            return False
+        suspects.add(subject)
+        return len(suspects) >= DISTINCT
+
+    def _open(self, error: HoldError) -> tuple[float, bool]:
+        """Seconds of pause, and whether it begins now."""
         now = self._clock.monotonic()
         hold = self._holds.get(error.dependency)
         if hold is not None and hold.until > now:
             # Sixteen messages that meet one outage together are one hold, not sixteen doublings.
-            return hold.until - now
+            return hold.until - now, False
         pause = PAUSE_FIRST if hold is None else min(PAUSE_CAP, hold.pause * 2)
         pause = max(pause, error.retry_after or 0.0)
         self._holds[error.dependency] = _Hold(error.reason, now + pause, min(pause, PAUSE_CAP))
-        self._tell(error.dependency, error.reason)
-        log.error("hold_began", dependency=error.dependency, reason=error.reason, pause_seconds=pause)
-        return pause
+        return pause, True

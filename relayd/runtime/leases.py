@@ -17,7 +17,10 @@ from relayd.telemetry import instruments
 log = structlog.get_logger(__name__)
 
 RETRY_FIRST = 1.0
-"""Seconds until a failed extension is tried again; doubled each time, and never beyond a quarter of what is left."""
+RETRY_LEAST = 0.25
+"""Seconds until a failed extension is tried again; doubled each time, never beyond a quarter of what is left of the
+lease, and never so soon that failing becomes a storm."""
+FENCE_TRIES = 3
 CALL_SECONDS = 5.0
 """Added to what a fence asks for: the new lease counts from before the call that asks SQS for it."""
 TURN = 1.0
@@ -45,6 +48,10 @@ class Lease:
     def fence(self, seconds: float) -> None:
         """See `relayd.ports.Lease.fence`."""
         self._keeper.fence(self, seconds)
+
+    def left(self) -> float:
+        """See `relayd.ports.Lease.left`."""
+        return self._keeper.left(self)
 
 
 @dataclass
@@ -91,6 +98,23 @@ class Keeper:
 
     def fence(self, lease: Lease, seconds: float) -> None:
         """See `relayd.ports.Lease.fence`."""
+        for _ in range(FENCE_TRIES):
+            if self._is_long_enough(lease, seconds):
+                return
+        if not self._is_long_enough(lease, seconds):
+            # Not lost, but not ours for long enough: hand it back while it can be.
+            raise TransientError("lease_too_short", charged=False)
+
+    def left(self, lease: Lease) -> float:
+        """See `relayd.ports.Lease.left`."""
+        with self._changed:
+            if lease.lost:
+                return 0.0
+            ends = lease.deadline if self._sends_end_at is None else min(lease.deadline, self._sends_end_at)
+            return max(0.0, ends - self._clock.monotonic())
+
+    def _is_long_enough(self, lease: Lease, seconds: float) -> bool:
+        """Whether the lease covers so many seconds. If not, it has been tried to be extended by now."""
         with self._changed:
             while lease.extending:
                 self._changed.wait(TURN)
@@ -102,12 +126,10 @@ class Keeper:
             if now >= lease.deadline:
                 raise TransientError("deadline_passed")
             if lease.expires_at - now >= seconds:
-                return
+                return True
             lease.extending = True
         self._extend([lease], max(self.visibility, seconds + CALL_SECONDS))
-        with self._changed:
-            if lease.lost or lease.expires_at - self._clock.monotonic() < seconds:
-                raise LeaseLostError("could not be extended")
+        return False
 
     def in_hand(self) -> list[Lease]:
         """Every message that is held right now, oldest first."""
@@ -136,7 +158,11 @@ class Keeper:
                     return
                 for lease in due:
                     lease.extending = True
-            self._extend(due, self.visibility)
+            try:
+                self._extend(due, self.visibility)
+            except Exception:
+                # This thread ends with the daemon and for no other reason: without it every lease lapses.
+                log.exception("extend_failed")
 
     def _wait_for_due(self) -> list[Lease] | None:
         """Up to a batch of leases that are due, or None at the stop. Called and left with the lock held."""
@@ -189,4 +215,4 @@ class Keeper:
             changes.lost.append(lease)
             return
         lease.failures += 1
-        lease.due_at = now + min(RETRY_FIRST * 2 ** (lease.failures - 1), left / 4)
+        lease.due_at = now + max(RETRY_LEAST, min(RETRY_FIRST * 2 ** (lease.failures - 1), left / 4))

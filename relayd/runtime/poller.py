@@ -20,6 +20,8 @@ log = structlog.get_logger(__name__)
 
 BACKOFF_FIRST = 1.0
 BACKOFF_CAP = 30.0
+UNREADY_FAILURES = 3
+"""Failed receives in a row after which the daemon is not ready; one or two happen to the best of networks."""
 TURN = 1.0
 """Seconds after which a poller that may not or cannot poll counts a turn, so that liveness sees it alive."""
 
@@ -87,7 +89,8 @@ class Poller:
         taken = self._slots.take(TURN)
         given = 0
         try:
-            wanted = min(taken, allowed)
+            # A stop may have come while no slot was free: another poll would keep it waiting for nothing.
+            wanted = 0 if self._stopping else min(taken, allowed)
             for lease in self._receive(wanted) if wanted else []:
                 self._submit(lease)
                 given += 1
@@ -104,10 +107,10 @@ class Poller:
         self._failures = 0
         self._health.condition("queue", None)
         now = self._clock.monotonic()
+        if messages:
+            instruments.messages_consumed(len(messages))
+            spans.received(self._queue.name, len(messages), began)
         leases = [self._keeper.hold(message, now) for message in messages]
-        if leases:
-            instruments.messages_consumed(len(leases))
-            spans.received(self._queue.name, len(leases), began)
         if self._stopping:
             for lease in leases:
                 self._late(lease)
@@ -116,9 +119,10 @@ class Poller:
 
     def _failed(self, error: RelaydError) -> float:
         pause = self._backoff()
-        if isinstance(error, HoldError):
-            # A missing queue or a denied access will not mend itself: say so where people look.
+        if isinstance(error, HoldError) or self._failures >= UNREADY_FAILURES:
             self._health.condition("queue", error.reason)
+        if isinstance(error, HoldError):
+            # A missing queue or a denied access will not mend itself: say so loudly.
             log.error("poll_held", reason=error.reason, detail=error.detail, retry_seconds=round(pause, 1))
         else:
             log.warning("poll_failed", reason=error.reason, retry_seconds=round(pause, 1))

@@ -51,9 +51,7 @@ class Settler:
         self._bound = max(bound, BATCH)
         self._changed = clock.condition()
         self._pending: deque[Settlement] = deque()
-        self._parked: list[Settlement] = []
         self._in_call = 0
-        self._polls_ended = False
         self._stopping = False
         self._unfinished: OrderedDict[str, None] = OrderedDict()
         self._thread: Thread = clock.spawn("settler", self._run)
@@ -67,24 +65,6 @@ class Settler:
             self._pending.append(settlement)
             self._changed.notify_all()
 
-    def park(self, settlement: Settlement) -> None:
-        """Settle when no poll of ours is open any more: a message that is handed back during a stop would come
-        straight back in the last poll, and cost it another receive.
-        """
-        with self._changed:
-            if not self._polls_ended:
-                self._parked.append(settlement)
-                return
-        self.submit(settlement)
-
-    def end_polls(self) -> None:
-        """No poll is open any more: what was parked may go back."""
-        with self._changed:
-            self._polls_ended = True
-            self._pending.extend(self._parked)
-            self._parked.clear()
-            self._changed.notify_all()
-
     def was_finished(self, message_id: str) -> bool:
         """Whether this message was done before and only its delete failed."""
         with self._changed:
@@ -92,7 +72,7 @@ class Settler:
 
     def pending(self) -> int:
         with self._changed:
-            return len(self._pending) + len(self._parked) + self._in_call
+            return len(self._pending) + self._in_call
 
     def stop(self, timeout: float) -> bool:
         """Flush what is pending and end. False when something was left at the timeout."""
@@ -156,7 +136,11 @@ class Settler:
             self._in_call = 0
             self._changed.notify_all()
         for settlement, problem in finished:
-            settlement.done(problem)
+            try:
+                settlement.done(problem)
+            except Exception:
+                # What is told about a message must not end the thread that settles all the others.
+                log.exception("settle_failed")
 
     def _take_answer(self, settlement: Settlement, answer: EntryError | None, now: float) -> str | None:
         message_id = settlement.lease.message.message_id

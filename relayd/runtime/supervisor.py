@@ -26,6 +26,9 @@ WEDGED_MARGIN = 10.0
 """Seconds past its deadline after which a message's worker counts as wedged (a hung name look-up does it)."""
 
 
+CHORE_FIRST = 60.0
+
+
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
     """What the engine needs to know, in seconds."""
@@ -69,7 +72,9 @@ class Supervisor:
         self.holds = Holds(clock, health.condition)
         self.keeper = Keeper(queue, clock, visibility=settings.visibility, deadline=settings.deadline)
         self.settler = Settler(queue, clock, bound=settings.concurrency * 2)
-        self._turn = Turn(relay, queue, clock, keeper=self.keeper, settler=self.settler, holds=self.holds)
+        self._turn = Turn(
+            relay, queue, clock, keeper=self.keeper, settler=self.settler, holds=self.holds, condition=health.condition
+        )
         self._workers = Workers(clock, self.slots, self._turn)
         self._poller: Poller | None = None
 
@@ -105,10 +110,12 @@ class Supervisor:
         polled_out = True
         if self._poller is not None:
             # An open poll is never aborted: SQS may still be handing it messages.
+            self._turn.park()
             self._poller.stop()
             polled_out = self._poller.join(self._left(deadline - FLUSH_SECONDS))
-        # What the last poll brought was not begun. It goes back now that no poll of ours can take it again.
-        self.settler.end_polls()
+        if polled_out:
+            # What the last poll brought was not begun, and workers gave back: no poll of ours can take it again now.
+            self._turn.unpark()
         idle = self.slots.wait_idle(self._left(deadline - FLUSH_SECONDS))
         self._workers.stop()
         flushed = self.settler.stop(self._left(deadline))
@@ -151,7 +158,10 @@ class Supervisor:
             self._stop.notify_all()
 
     def _repeat(self, chore: Chore) -> None:
-        while not self._stopped_within(chore.every):
+        # Soon after the start as well: a daemon that is restarted each day would never come to a daily chore.
+        wait = min(CHORE_FIRST, chore.every)
+        while not self._stopped_within(wait):
+            wait = chore.every
             try:
                 chore.do()
             except Exception:

@@ -18,9 +18,10 @@ from relayd.telemetry import instruments, names, spans
 log = structlog.get_logger(__name__)
 
 DEAD_LETTER_RETRY = 60.0
-"""Seconds after which a message is tried again whose copy could not be put into the dead-letter queue."""
+DEAD_LETTER_DOUBLINGS = 6
+"""Seconds after which a message is tried again whose copy could not be put into the dead-letter queue: doubled each
+time up to an hour, or the queue's net of 1,000 receives would be reached within a day."""
 ABANDONED = "abandoned"
-STOPPING = StoppingError().reason
 
 Report = Callable[[str, str, str | None], None]
 """Outcome, reason, and what went wrong when SQS was told."""
@@ -30,16 +31,57 @@ class Turn:
     """What a worker does with a message."""
 
     def __init__(
-        self, relay: Relay, queue: Queue, clock: Clock, *, keeper: Keeper, settler: Settler, holds: Holds
+        self,
+        relay: Relay,
+        queue: Queue,
+        clock: Clock,
+        *,
+        keeper: Keeper,
+        settler: Settler,
+        holds: Holds,
+        condition: Callable[[str, str | None], None],
     ) -> None:
+        """`condition` is told what stands against being ready, and None when it is well again."""
         self._relay = relay
         self._queue = queue
         self._clock = clock
         self._keeper = keeper
         self._settler = settler
         self._holds = holds
+        self._condition = condition
+        self._lock = clock.condition()
+        self._parking = False
+        self._parked: list[tuple[Lease, Outcome, Report]] = []
 
     def __call__(self, lease: Lease) -> None:
+        try:
+            self._take(lease)
+        except Exception:
+            # A bug around the route, which itself raises nothing. Extended no more, the message comes back.
+            log.exception("turn_failed", message_id=lease.message.message_id)
+            self._keeper.drop(lease)
+
+    def hand_back(self, lease: Lease) -> None:
+        """Return a message that arrived after the stop and that nobody has begun with."""
+        report = self._report(lease.message, Worked(None), self._clock.monotonic())
+        self._settle(lease, Released(StoppingError().reason), report)
+
+    def park(self) -> None:
+        """From now on, give no message back: the last poll is still open, would take it again, and cost it a receive.
+        Its lease is kept meanwhile.
+        """
+        with self._lock:
+            self._parking = True
+
+    def unpark(self) -> None:
+        """No poll is open any more: what was kept goes back now, and all else at once."""
+        with self._lock:
+            self._parking = False
+            parked, self._parked = self._parked, []
+        for lease, outcome, report in parked:
+            self._settle(lease, outcome, report)
+
+    def _take(self, lease: Lease) -> None:
         message = lease.message
         began = self._clock.monotonic()
         with spans.process_span(self._queue.name, message):
@@ -56,12 +98,12 @@ class Turn:
             else:
                 self._settle(lease, outcome, report)
 
-    def hand_back(self, lease: Lease) -> None:
-        """Return a message that arrived after the stop and that nobody has begun with."""
-        report = self._report(lease.message, Worked(None), self._clock.monotonic())
-        self._settle(lease, Released(STOPPING), report)
-
     def _settle(self, lease: Lease, outcome: Outcome, report: Report) -> None:
+        visible = visible_in(outcome)
+        with self._lock:
+            if self._parking and visible is not None:
+                self._parked.append((lease, outcome, report))
+                return
         # The extension is stopped and awaited first: one that landed after the settlement would hide a message
         # which was just handed back.
         self._keeper.drop(lease)
@@ -71,22 +113,18 @@ class Turn:
             settle.end(problem)
             report(name(outcome), outcome.reason, problem)
 
-        settlement = Settlement(lease, visible_in(outcome), done)
-        if isinstance(outcome, Released) and outcome.reason == STOPPING:
-            self._settler.park(settlement)
-        else:
-            self._settler.submit(settlement)
+        self._settler.submit(Settlement(lease, visible, done))
 
     def _work(self, lease: Lease) -> Worked:
         if self._settler.was_finished(lease.message.message_id):
             return Worked(Accepted("finished_before"))
         worked = self._relay.work(lease)
+        self._holds.succeeded(worked.worked)
         for error in worked.holds:
-            delay = self._holds.met(error, lease.message.message_id)
-            if isinstance(worked.outcome, Released | Deferred):
-                worked = worked.later(delay)
-        if worked.sent:
-            self._holds.succeeded()
+            pause = self._holds.met(error, lease.message.message_id)
+            if error.wide:
+                # Not back before it is worth a try. What may be one object's trouble keeps its own, growing delay.
+                worked = worked.later(pause)
         return worked
 
     def _dead_letter(self, message: Message, outcome: Rejected) -> Outcome:
@@ -94,8 +132,12 @@ class Turn:
         try:
             self._queue.dead_letter(message, outcome.reason, outcome.detail)
         except RelaydError as error:
+            # Not ready: a queue that takes no dead letters is for a person to look at.
+            self._condition("dead_letter_queue", error.reason)
             log.error("dead_letter_failed", message_id=message.message_id, reason=error.reason)
-            return Deferred(DEAD_LETTER_RETRY, "dead_letter_failed", charged=False)
+            delay = DEAD_LETTER_RETRY * 2 ** min(message.receive_count - 1, DEAD_LETTER_DOUBLINGS)
+            return Deferred(delay, "dead_letter_failed", charged=False)
+        self._condition("dead_letter_queue", None)
         return outcome
 
     def _report(self, message: Message, worked: Worked, began: float) -> Report:

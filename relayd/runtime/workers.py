@@ -3,19 +3,16 @@
 from collections import deque
 from collections.abc import Callable
 
-import structlog
-
 from relayd.ports import Clock
 from relayd.runtime.leases import Lease
 from relayd.runtime.slots import Slots
-
-log = structlog.get_logger(__name__)
 
 
 class Workers:
     """As many threads as there are slots, so that a message which has a slot has a thread waiting for it."""
 
     def __init__(self, clock: Clock, slots: Slots, turn: Callable[[Lease], None]) -> None:
+        """`turn` raises nothing: an exception would end its thread."""
         self._slots = slots
         self._turn = turn
         self._changed = clock.condition()
@@ -46,9 +43,5 @@ class Workers:
                 lease = self._given.popleft()
             try:
                 self._turn(lease)
-            except Exception:
-                # The turn foresees bugs in the route; this is a bug in the turn itself. The lease lapses and the
-                # message comes back.
-                log.exception("turn_failed", message_id=lease.message.message_id)
             finally:
                 self._slots.give(1)

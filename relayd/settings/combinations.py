@@ -14,6 +14,8 @@ def longest_send(connect: float, read: float) -> float:
     return 2 * connect + read + SEND_MARGIN
 
 
+SETTLE_SECONDS = 5.0
+"""Seconds of grace that must be left after the last poll, for handing back what it brought."""
 LEASE_LIMIT = 43_200
 """SQS: a lease lasts 12 h in all, counted from the receive, however often it is extended."""
 
@@ -60,9 +62,9 @@ COMBINATIONS = (
     ),
     Combination(
         ("grace_seconds", "wait_seconds", "ses_read_seconds"),
-        lambda grace, wait, read: grace >= wait + read,
+        lambda grace, wait, read: grace >= wait + max(read, SETTLE_SECONDS),
         "RELAYD_GRACE_SECONDS",
-        "a grace of {0:g} s is shorter than the last poll ({1:g} s) and one send ({2:g} s)",
+        "a grace of {0:g} s is shorter than the last poll ({1:g} s) and one send ({2:g} s), or 5 s after it",
         "raise it (and the pod's terminationGracePeriodSeconds with it), or lower RELAYD_WAIT_SECONDS",
     ),
     Combination(

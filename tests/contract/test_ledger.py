@@ -331,7 +331,6 @@ def test_a_discard_never_unsends(ledger: Ledger) -> None:
     claim = take(ledger)
     ledger.sent(claim, Sent("ses-1"))
     ledger.discarded(KEY, "spam", message_id="replay", mask_id="mask1")
-    ledger.failed_unclaimed(KEY, "no_such_thing", message_id="replay", mask_id="mask1")
     assert ask(ledger) == Settled("sent", "sent")
 
 
@@ -342,49 +341,33 @@ def test_a_redriven_failure_may_be_discarded(ledger: Ledger) -> None:
     assert ask(ledger, message="redriven") == Settled("discarded", "mask_disabled")
 
 
-def test_a_failure_without_a_claim(ledger: Ledger) -> None:
-    """A mail found hopeless before any claim is settled for its message, and free for a redrive."""
-    ledger.failed_unclaimed(KEY, "content_missing", message_id="m1", mask_id=None)
-    assert ask(ledger) == Settled("failed", "content_missing")
-    assert take(ledger, message="redriven").attempt == 1
-
-
-def test_a_failure_without_a_claim_is_recorded_for_each_message(ledger: Ledger) -> None:
-    """The first reason stays for its message; a redriven message that fails as well is blocked in its turn."""
-    ledger.failed_unclaimed(KEY, "content_missing", message_id="m1", mask_id=None)
-    ledger.failed_unclaimed(KEY, "other", message_id="m1", mask_id=None)
-    assert ask(ledger) == Settled("failed", "content_missing")
-    ledger.failed_unclaimed(KEY, "other", message_id="redriven", mask_id=None)
-    assert ask(ledger, message="redriven") == Settled("failed", "other")
-
-
-def test_a_failure_without_a_claim_respects_a_live_one(ledger: Ledger, clock: VirtualClock) -> None:
-    """Only when the claim has expired, or was given back, may the failure be recorded."""
-    claim = take(ledger)
-    ledger.failed_unclaimed(KEY, "other", message_id="twin", mask_id=None)
-    assert isinstance(ask(ledger), Busy)
-    ledger.give_back(claim)
-    ledger.failed_unclaimed(KEY, "other", message_id="twin", mask_id=None)
-    assert ask(ledger, message="twin") == Settled("failed", "other")
-
-
-def test_a_discard_is_not_a_failure(ledger: Ledger) -> None:
-    """Discards are final: a failure found later does not open them again."""
-    ledger.discarded(KEY, "spam", message_id="m1", mask_id=None)
-    ledger.failed_unclaimed(KEY, "other", message_id="m2", mask_id=None)
-    assert ask(ledger, message="m3") == Settled("discarded", "spam")
+def test_a_twin_of_a_delivery_in_doubt_is_a_marked_resend(ledger: Ledger, clock: VirtualClock) -> None:
+    """Another SQS message of a mail that failed in doubt, a twin or a redrive: what it sends is a resend, and one more
+    doubt is the end of it as well."""
+    for _ in range(2):
+        claim = take(ledger)
+        ledger.begin_send(claim, ttl=TTL)
+        clock.sleep(TTL + 1)
+    lost = ask(ledger)
+    assert isinstance(lost, Lost)
+    ledger.failed(lost.claim, "in_doubt", message_id="m1")
+    again = take(ledger, message="twin")
+    assert again.resend
+    ledger.begin_send(again, ttl=TTL)
+    clock.sleep(TTL + 1)
+    assert isinstance(ask(ledger, message="twin"), Lost)
 
 
 def test_tries_are_counted_for_each_message(ledger: Ledger, clock: VirtualClock) -> None:
-    """Failures and bugs are kept apart, and the age counts from the first of either."""
+    """All failed tries are counted, those with a bug apart too, and the age counts from the first."""
     first = ledger.charge("m1", bug=False)
     assert (first.failures, first.bugs) == (1, 0)
     assert first.age == pytest.approx(0, abs=1e-3)
     clock.sleep(100)
     second = ledger.charge("m1", bug=True)
-    assert (second.failures, second.bugs) == (1, 1)
+    assert (second.failures, second.bugs) == (2, 1)
     assert second.age == pytest.approx(100, abs=1e-3)
-    assert ledger.charge("m1", bug=False).failures == 2
+    assert ledger.charge("m1", bug=False).failures == 3
     assert ledger.charge("m2", bug=False).failures == 1
 
 
@@ -461,7 +444,6 @@ def test_a_race_of_endings_has_one_end(database: Database) -> None:
                 partial(ledger.begin_send, claim, ttl=TTL),
                 partial(ledger.sent, claim, Sent("ses")),
                 partial(ledger.discarded, key, "spam", message_id="m2", mask_id=None),
-                partial(ledger.failed_unclaimed, key, "other", message_id="m3", mask_id=None),
                 partial(ledger.charge, "m1", bug=False),
                 partial(ask, ledger, key),
             ]

@@ -107,9 +107,8 @@ class World:
             secrets=(SECRET,),
             verify_signatures=False,
             retry_seconds=self.retry_hours * 3600,
-            claim_seconds=self.visibility,
+            claim_seconds=self.deadline,
             send_seconds=self.send_seconds,
-            record_seconds=self.deadline,
             ses_domain="eu-west-1.amazonses.com",
         )
         ports = Ports(self.store, mailer or self.mailer, self.directory, self.ledger, self.certificates, self.clock)

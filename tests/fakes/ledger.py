@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from relayd.errors import ClaimLostError
 from relayd.model.delivery import (
+    IN_DOUBT,
     Busy,
     Claim,
     ClaimAnswer,
@@ -72,7 +73,7 @@ class FakeLedger:
         if row is None:
             row = self._insert(key, now)
         elif row.state == "failed" and row.message_id != message_id:
-            row.generation, row.kills, row.doubts = row.generation + 1, 0, 0
+            row.generation, row.kills, row.doubts = row.generation + 1, 0, int(row.reason == IN_DOUBT)
         elif row.state == "claimed" and row.token is None:
             pass
         elif row.state in ("claimed", "sending"):
@@ -131,22 +132,11 @@ class FakeLedger:
         if row is None or not (row.state in ("sent", "discarded") or under_way):
             self._end(key, "discarded", reason, message_id, mask_id, now)
 
-    def failed_unclaimed(self, key: DeliveryKey, reason: str, *, message_id: str, mask_id: str | None) -> None:
-        now = self._enter("failed_unclaimed")
-        row = self.rows.get(key)
-        if (
-            row is None
-            or (row.state == "failed" and row.message_id != message_id)
-            or (row.state == "claimed" and row.token is None)
-            or (row.state in ("claimed", "sending") and row.expires_at <= now)
-        ):
-            self._end(key, "failed", reason, message_id, mask_id, now)
-
     def charge(self, message_id: str, *, bug: bool) -> Tries:
         now = self._enter("charge")
         cost = self._costs.setdefault(message_id, _Cost(now))
         cost.bugs += bug
-        cost.failures += not bug
+        cost.failures += 1
         return Tries(cost.failures, cost.bugs, now - cost.first_at)
 
     def threads(self, mask_id: str, message_ids: Sequence[str]) -> dict[str, str]:

@@ -90,20 +90,29 @@ def test_a_narrow_hold_is_tried_again_like_any_failure() -> None:
 
 def test_uncharged_failures_wait_without_counting() -> None:
     """Nothing is held against the message, and it comes back when the ledger, or SES, says."""
-    assert uncharged_delay(TransientError("claim_busy", retry_after=42.0, charged=False), 0.5) == Deferred(
+    assert uncharged_delay(TransientError("claim_busy", retry_after=42.0, charged=False), 1, jitter=0.5) == Deferred(
         42.0, "claim_busy", charged=False
     )
-    assert uncharged_delay(TransientError("throttled", charged=False), 0.0) == Deferred(
+    assert uncharged_delay(TransientError("throttled", charged=False), 1, jitter=0.0) == Deferred(
         15.0, "throttled", charged=False
     )
-    assert uncharged_delay(TransientError("throttled", charged=False), 1.0) == Deferred(
+    assert uncharged_delay(TransientError("throttled", charged=False), 1, jitter=1.0) == Deferred(
         30.0, "throttled", charged=False
     )
 
 
+def test_uncharged_delays_grow_with_the_receives() -> None:
+    """A day of throttling must stay far below the queue's net of 1,000 receives."""
+    waited, receives = 0.0, 0
+    while waited < DAY:
+        receives += 1
+        waited += uncharged_delay(TransientError("throttled", charged=False), receives, jitter=0.5).delay
+    assert receives < 300
+
+
 def test_bugs() -> None:
     """Ten tries at most, backing off, then a dead letter."""
-    outcomes = [after_bug(Tries(0, bugs, 0), jitter=1.0) for bugs in range(1, MAX_BUGS + 1)]
+    outcomes = [after_bug(Tries(bugs, bugs, 0), jitter=1.0) for bugs in range(1, MAX_BUGS + 1)]
     assert outcomes[:3] == [Deferred(5.0, "bug"), Deferred(10.0, "bug"), Deferred(20.0, "bug")]
     assert [isinstance(outcome, Rejected) for outcome in outcomes] == [False] * 9 + [True]
     assert outcomes[-1] == Rejected("bug")

@@ -113,8 +113,12 @@ def is_plain_list(value: bytes) -> bool:
 
 def _is_plain_mailbox(entry: str) -> bool:
     if entry.endswith(">"):
-        name, _, address = entry[:-1].rpartition("<")
-        return _is_plain(address) and _ATOMS.fullmatch(name.replace('""', "").replace(".", "")) is not None
+        name, bracket, address = entry[:-1].rpartition("<")
+        return (
+            bracket == "<"
+            and _is_plain(address)
+            and _ATOMS.fullmatch(name.replace('""', "").replace(".", "")) is not None
+        )
     return _is_plain(entry)
 
 
@@ -128,6 +132,8 @@ def display_list(source: Field, hint: str | None) -> bytes:
     entries: list[str] = []
     for part in _entries(text):
         found = _first_mailbox(part)
+        if "(" in part and (found is None or not _is_plain(found[1].full)):
+            found = _first_mailbox(_uncommented(part))
         if found is not None and _is_plain(found[1].full):
             name, address = found
             entries.append(f"{phrase(name[:200])} <{address.full}>" if name else address.full)

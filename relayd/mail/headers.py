@@ -6,14 +6,17 @@ from relayd.mail.addresses import display_list
 from relayd.mail.fields import Field, first, read_block
 from relayd.mail.lines import CRLF, all_to_crlf, has_long_line, is_sendable
 from relayd.mail.parameters import rebuilt
+from relayd.mail.transfer import decode, encode, encoding_of
 from relayd.mail.words import folded, text_of, unstructured
 
 _CLEAN = re.compile(rb"[\t -~]*+(?:\r\n[ \t]++[!-~][\t -~]*+)*+\r\n")
 _ID = re.compile(r"<([^<>\s]++)>")
+_CTE = "content-transfer-encoding"
 _PARAMETERS = frozenset({"content-type", "content-disposition"})
 _IDS = frozenset({"message-id", "references", "in-reply-to", "content-id"})
 _ADDRESSES = frozenset({"from", "to", "cc", "bcc", "sender", "reply-to"})
-_BLANK_LINE = re.compile(rb"(?:\r\n|\n|\r)(?:\r\n|\n|\r)")
+_BLANK_LINE = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
+_LAST_LINE_END = re.compile(rb"(?:\r\n|\n|\r)\Z")
 _LONGEST_NAME = 100
 _LONGEST_ID = 900
 _MOST_FIELDS = 1000
@@ -42,7 +45,11 @@ def wire_field(field: Field, hint: str | None) -> bytes:
     if field.key in _PARAMETERS:
         return rebuilt(field, hint)
     if field.key in _IDS:
-        return folded(field.name, (f"<{found}>" for found in ids(field, 100)))
+        found = ids(field, 100)
+        return folded(field.name, (f"<{one}>" for one in found)) if found else b""
+    if field.key == _CTE and is_clean(apart := b"%s:\r\n %s\r\n" % (field.name.encode("ascii"), field.value)):
+        # A fold of nothing after the word hides it from some parsers and not from others: so does a fold before it.
+        return apart
     if field.key in _ADDRESSES:
         return display_list(field, hint) or unstructured(field.name, text_of(field.value, hint), 500)
     return unstructured(field.name, text_of(field.value, hint), _LONGEST_TEXT)
@@ -51,15 +58,15 @@ def wire_field(field: Field, hint: str | None) -> bytes:
 def wire_block(fields: tuple[Field, ...], hint: str | None) -> bytes:
     """A header block as it can be sent, without the blank line. Of absurdly many fields, those that matter."""
     rest = fields[_MOST_FIELDS:]
-    needed = (first(rest, key) for key in ("content-type", "content-transfer-encoding"))
+    needed = (first(rest, key) for key in ("content-type", _CTE))
     kept = (*fields[:_MOST_FIELDS], *(field for field in needed if field is not None))
     return b"".join(wire_field(field, hint) for field in kept)
 
 
-def wire_status(content: bytes) -> bytes | None:
+def wire_status(content: bytes, *, within: bool) -> bytes | None:
     """A delivery status, whose content is header blocks and must stay 7-bit without any encoding (RFC 3464, 2.1).
 
-    None when there is more in it than fields and that could not be sent, or too much of it.
+    `within`: inside a multipart, whose next delimiter owns the last line end. None when there is too much of it.
     """
     if len(content) > _LONGEST_STATUS:
         return None
@@ -68,12 +75,30 @@ def wire_status(content: bytes) -> bytes | None:
     while position < len(content):
         block = read_block(content, position)
         end = _BLANK_LINE.search(content, block.end) if not block.blank else None
-        rest = all_to_crlf(content[block.end : end.end() if end else len(content)]) if not block.blank else b""
-        if not is_sendable(rest):
-            return None
-        blocks += (wire_block(block.fields, None), CRLF if block.blank else b"", rest)
+        rest = content[block.end : end.end() if end else len(content)] if not block.blank else b""
+        fields, rest = _with_sendable_text(block.fields, rest, blank=end is not None, within=within)
+        blocks += (wire_block(fields, None), CRLF if block.blank else b"", rest)
         position = block.end if block.blank else end.end() if end else len(content)
     return b"".join(blocks)
+
+
+def _with_sendable_text(
+    fields: tuple[Field, ...], text: bytes, *, blank: bool, within: bool
+) -> tuple[tuple[Field, ...], bytes]:
+    """Text where only fields should be. Parsers that look for it take its block for a message of its own, with an
+    encoding of its own; in base64 no line of it can become a field.
+    """
+    lines = all_to_crlf(text)
+    if is_sendable(lines):
+        return fields, lines
+    # A blank line ends the block and is no content, the one that a delimiter makes of the last line end included.
+    end = _LAST_LINE_END.search(text) if blank or within else None
+    text = text[: end.start()] if end else text
+    label = first(fields, _CTE)
+    content = decode(text, encoding_of(label.value)) if label is not None else text
+    name, encoded = encode(text if content is None else content, is_text=False)
+    new = Field(_CTE, f"Content-Transfer-Encoding: {name}\r\n".encode("ascii"), _CTE)
+    return (*(field for field in fields if field.key != _CTE), new), bytes(encoded) + CRLF * (blank + bool(end))
 
 
 def ids(field: Field, most: int) -> list[str]:

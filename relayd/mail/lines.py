@@ -6,6 +6,8 @@ CRLF = b"\r\n"
 LONGEST = 998
 """Bytes in a line without its CRLF (RFC 5322, 2.1.1; SES counts 1,000 with it)."""
 
+_MARKED = b"?" + bytes(range(1, 128)) + b"?" * 128
+"""For `translate`: a question mark for what SES does not take."""
 _LONE_CR = re.compile(rb"\r(?!\n)")
 
 
@@ -46,9 +48,8 @@ def all_to_crlf(data: bytes) -> bytes:
 
 def made_sendable(data: bytes) -> bytes:
     """Text that nobody reads (preambles, epilogues), changed until SES takes it."""
-    data = all_to_crlf(data).replace(b"\0", b"")
-    if not data.isascii():
-        data = data.decode("ascii", "replace").replace("\ufffd", "?").encode("ascii")
+    # A mark in each place, never nothing: what is left of a line could be a delimiter.
+    data = all_to_crlf(data).translate(_MARKED)
     if not has_long_line(data):
         return data
     cut: list[bytes] = []

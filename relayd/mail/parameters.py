@@ -108,7 +108,8 @@ def rebuilt(field: Field, hint: str | None, boundary: bytes | None = None) -> by
 
     `boundary` replaces the one in the field.
     """
-    main = visible(text_of(next(pieces(field.source))[:_LONGEST_VALUE], hint))
+    # What was no known type stays none: the content was read, and perhaps encoded, as that.
+    main = visible(next(pieces(field.source))[:_LONGEST_VALUE].decode("ascii", "replace"))
     lines = [f"{field.name}: {main.encode('ascii', 'replace').decode('ascii')}"]
     boundary = boundary if boundary is not None else content_type(field).boundary
     seen: set[str] = set()
@@ -121,7 +122,8 @@ def rebuilt(field: Field, hint: str | None, boundary: bytes | None = None) -> by
             lines += _written(name, visible(text_of(raw_value[:_LONGEST_VALUE], hint)))
         elif boundary is not None and len(boundary) <= _LONGEST_BOUNDARY:
             # To the letter, and never continued: a reader that misses it finds no parts.
-            lines.append(f'boundary="{_escaped(boundary.decode("ascii"))}"')
+            # One with a NUL is here only if no line of the body equals it, and then none must after.
+            lines.append(f'boundary="{_escaped(boundary.decode("ascii")).replace(chr(0), "?")}"')
     return (";\r\n ".join(lines) + "\r\n").encode("ascii")
 
 

@@ -85,7 +85,7 @@ class _Repair:
                 self._unfinished_head = -1 if part.blank or written or part.head is None else part.head[1]
             case "sealed":
                 self._head(part, part.fields)
-                self._unsendable += not is_sendable(self._body[part.start : part.end])
+                self._repair_sealed(part)
             case "leaf" | "shapeless":
                 content = self._body[part.start : part.end]
                 if is_sendable(content) and (not part.lead or is_sendable(self._head_of(part))):
@@ -95,13 +95,26 @@ class _Repair:
             case _:
                 assert_never(part.kind)
 
+    def _repair_sealed(self, part: Part) -> None:
+        content = self._body[part.start : part.end]
+        if is_sendable(content):
+            return
+        # A mail that was stored with LF: signatures are made and checked over CRLF (RFC 1847, 2.1).
+        mended = lf_to_crlf(content)
+        if is_sendable(mended):
+            self._replace(part.start, part.end, mended)
+        else:
+            self._unsendable += 1
+
     def _leaf(self, part: Part, content: bytes) -> None:
         is_status = part.type.kind == "message/delivery-status"
         is_text = part.type.main == "text" or part.kind == "shapeless" or is_status
         if not part.lead:
             mended = _mended(content, part.encoding, is_text=is_text)
             if mended is None and is_status:
-                mended = wire_status(content)
+                mended = wire_status(content, within=part.within)
+                # Its first block must not become part of a header that no blank line ends.
+                mended = CRLF + mended if mended and not part.blank else mended
             if mended is not None:
                 self._head(part, part.fields)
                 self._parts += mended != all_to_crlf(content)
@@ -180,14 +193,14 @@ class _Repair:
         elif not is_sendable(data):
             self._replace(piece.start, piece.end, made_sendable(data))
 
-    def _replace(self, start: int, end: int, new: bytes) -> None:
+    def _replace(self, start: int, end: int, new: bytes | bytearray) -> None:
         if start > self._copied:
             self._out += self._view[self._copied : start]
         self._out += new
         self._copied = end
 
 
-def _mended(content: bytes, encoding: Encoding, *, is_text: bool) -> bytes | None:
+def _mended(content: bytes, encoding: Encoding, *, is_text: bool) -> bytes | bytearray | None:
     """The content made sendable in the encoding that it has, if that takes no more than other line ends."""
     if not content.isascii() or b"\0" in content:
         return None

@@ -113,7 +113,11 @@ def _who(letter: Letter, plan: ForwardPlan) -> tuple[str, str]:
     sender = letter.sender
     name = visible(sender.name).replace("@", " at ") if sender is not None else ""
     source = sender.address.full if sender is not None and sender.address is not None else plan.envelope_source
-    who = _cut(visible(source).replace("@", " at ") or "unknown sender", _LONGEST_WHO)
+    local, at, domain = visible(source).rpartition("@")
+    # The domain is what tells a forgery: a long local part must not push it out.
+    domain = _cut(domain, _LONGEST_WHO - 8) or "unknown sender"
+    local = _cut(local.replace("@", " at "), _LONGEST_WHO - len(domain) - 4)
+    who = f"{local} at {domain}" if at else domain
     return _cut(name, max(_LONGEST_LABEL - len(who) - 3, 16)), who
 
 

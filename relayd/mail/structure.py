@@ -17,8 +17,10 @@ from relayd.mail.transfer import Encoding, encoding_of
 _CANDIDATE = re.compile(rb"[\r\n]--")
 _LINE = re.compile(rb"([^\r\n]*+)(?:\r\n|\r|\n|\Z)")
 _BASE64_LINE = re.compile(rb"\s*+[A-Za-z0-9+/]{8,}+={0,2}\s")
-_SEALED = frozenset({"multipart/signed", "multipart/encrypted", "application/pkcs7-mime", "application/x-pkcs7-mime"})
-"""Not a byte of these may change, or the signature breaks."""
+_SEALED = frozenset({"multipart/encrypted", "application/pkcs7-mime", "application/x-pkcs7-mime"})
+"""Not a byte of these may change, nor of the first part of a multipart/signed (RFC 1847), or the signature breaks."""
+_SIGNED = "multipart/signed"
+_SIGNED_PART = "signed part"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +131,13 @@ class _Scan:
             else:
                 self._close_to(level + 1)
                 position = yield from self._skip_doubles(position, level)
-                pending = yield from self._enter(self._part_at(position, level))
+                boundary, kind = self._levels[level]
+                if kind == _SIGNED:
+                    # The signature covers all of its first part, header included. What follows is not covered.
+                    self._levels[level] = boundary, "multipart/mixed"
+                    pending = _Entity((), (position, position), ContentType(_SIGNED_PART), position)
+                else:
+                    pending = yield from self._enter(self._part_at(position, level))
                 position = pending.start
 
     def _enter(self, entity: _Entity) -> Generator[Piece, None, _Entity]:
@@ -235,7 +243,7 @@ def _part(
 
 
 def _is_sealed(entity: _Entity) -> bool:
-    return entity.type.kind in _SEALED
+    return entity.type.kind in _SEALED or entity.type.kind == _SIGNED_PART
 
 
 def _is_multipart(entity: _Entity) -> bool:

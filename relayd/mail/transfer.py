@@ -12,6 +12,8 @@ Encoding = Literal["identity", "quoted-printable", "base64", "uuencode"]
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]*={0,2}")
 _BASE64_CHARACTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/= \t"
 _ODD = bytes(range(9)) + bytes((11, 12)) + bytes(range(13, 32)) + bytes(range(127, 256))
+_PIECE = 57 * 1024
+"""Bytes encoded at a time: whole base64 lines of 76."""
 _SHORT = 60
 """Bytes of text that stay readable for people who look at the source, even if base64 were shorter."""
 _COMMENT = re.compile(r"\([^()]*\)")
@@ -48,7 +50,7 @@ def decode(data: bytes, encoding: Encoding) -> bytes | None:
 
 def _decode_base64(data: bytes) -> bytes:
     """Lenient in the same order as parsers are: whole, padded, then without what is no base64, then given up."""
-    joined = b"".join(data.splitlines())
+    joined = data.translate(None, b"\r\n")
     padded = joined + b"==="[: -len(joined) % 4]
     try:
         if _BASE64.fullmatch(padded):
@@ -87,7 +89,7 @@ def _decode_uu(data: bytes) -> bytes | None:
     return b"".join(decoded)
 
 
-def encode(content: bytes, *, is_text: bool) -> tuple[str, bytes]:
+def encode(content: bytes, *, is_text: bool) -> tuple[str, bytes | bytearray]:
     """The content in an encoding that any mail system carries: its name, and CRLF-ended lines of 76 or so.
 
     Text keeps readable lines where it is mostly ASCII. Text with NULs (UTF-16, or damage) has line ends that mean
@@ -101,8 +103,13 @@ def encode(content: bytes, *, is_text: bool) -> tuple[str, bytes]:
     return "quoted-printable", _quoted_printable(content)
 
 
-def _base64(content: bytes) -> bytes:
-    return base64.encodebytes(content).replace(b"\n", b"\r\n").removesuffix(b"\r\n")
+def _base64(content: bytes) -> bytearray:
+    # In pieces, here and below: all lines of megabytes at once, each an object, take several times their memory.
+    encoded = bytearray()
+    for start in range(0, len(content), _PIECE):
+        encoded += base64.encodebytes(content[start : start + _PIECE]).replace(b"\n", b"\r\n")
+    del encoded[-2:]
+    return encoded
 
 
 def _quoted_printable(text: bytes) -> bytes:
@@ -113,11 +120,16 @@ def _quoted_printable(text: bytes) -> bytes:
     return encoded.replace(b"=\n--", b"=\n=2D-").replace(b"\n", b"\r\n")
 
 
-def refolded(data: bytes) -> bytes | None:
+def refolded(data: bytes) -> bytearray | None:
     """Base64 in lines of 76: line ends mean nothing inside it. None where other text stands between, a mailing
     list's footer perhaps, of which a cut might make a delimiter.
     """
-    joined = b"".join(data.splitlines())
+    joined = data.translate(None, b"\r\n")
     if joined.translate(None, _BASE64_CHARACTERS):
         return None
-    return b"\r\n".join(joined[i : i + 76] for i in range(0, len(joined), 76))
+    folded = bytearray()
+    for start in range(0, len(joined), 76):
+        folded += joined[start : start + 76]
+        folded += b"\r\n"
+    del folded[-2:]
+    return folded

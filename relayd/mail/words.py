@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from encodings.aliases import aliases
 
 _WORD = re.compile(r"=\?([^?\s]{1,60})\?([bBqQ])\?([^?\r\n]*)\?=")
+_LONG_WORD = re.compile(r"=\?[^?\s]{1,60}\?[bBqQ]\?[^?\s]{180,}\?=")
 _INVISIBLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]+")
 _NOT_ALNUM = re.compile(r"[^0-9a-z]+")
 _CHARSETS = (
@@ -23,8 +24,8 @@ _FOLD_AT = 76
 def text_of(data: bytes, hint: str | None = None) -> str:
     """Header bytes as text. 8-bit bytes without a label: UTF-8, else the mail's own charset, else Windows-1252."""
     if b"\x1b$" in data:
-        # Raw ISO-2022-JP is 7-bit and looks like ASCII with escapes.
-        return decoded(data, "iso2022_jp_2") or data.decode("latin-1")
+        # Raw ISO-2022-JP and -KR are 7-bit and look like ASCII with escapes.
+        return decoded(data, "iso2022_kr" if b"\x1b$)C" in data else "iso2022_jp_2") or data.decode("latin-1")
     if data.isascii():
         return data.decode("ascii")
     for charset in ("utf-8", hint, "windows-1252"):
@@ -144,7 +145,11 @@ def folded(name: str, words: Iterable[str]) -> bytes:
 
 def unstructured(name: str, text: str, cap: int = 2000) -> bytes:
     """A whole field for any text: safe against injected lines, ASCII, folded. Empty for a text of nothing."""
-    text = visible(text)
+    # Cut first: the words of a header of megabytes take a hundred times its memory.
+    text = visible(text[: 10 * cap])
+    if _LONG_WORD.search(text) is not None:
+        # It must be cut, and a piece of an encoded word says nothing.
+        text = visible(decode_words(text))
     if len(text) > cap:
         text = text[: cap - 3] + "..."
     return folded(name, ascii_words(text)) if text else b""

@@ -66,10 +66,17 @@ DEFECTS = {
     "raw 8-bit file name": _part(b'Content-Disposition: attachment; filename="r\xe9sum\xe9.pdf"\r\n', b"x"),
     "no boundary": HEAD + b"Content-Type: multipart/mixed\r\n\r\n" + EIGHT,
     "boundary that never comes": HEAD + b"Content-Type: multipart/mixed; boundary=zz\r\n\r\n" + EIGHT,
+    "a no-break space before the type": HEAD
+    + b"Content-Type:\xa0multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\n"
+    + EIGHT
+    + b"--b--\r\n",
+    "a NUL in a boundary that never comes": HEAD
+    + b"Content-Type: multipart/mixed; boundary=a\0b\r\n\r\n--ab\r\n\r\nhello\r\n",
     "only the last delimiter": MIXED + EIGHT + b"--b--\r\nepilogue \xe9\r\n",
     "no last delimiter": MIXED + b"--b\r\n\r\n" + EIGHT + b"--b\r\n\r\nend \xe9",
     "doubled delimiters": MIXED + b"--b\r\n--b\r\n--b--\r\n\r\n" + EIGHT + b"--b \t\r\n\r\n" + EIGHT,
     "8-bit preamble and epilogue": MIXED + EIGHT + b"--b\r\n\r\nhello\r\n--b--\r\n" + EIGHT,
+    "a NUL away from a delimiter": MIXED + b"--b\0\r\n\r\nx\r\n--b\r\n\r\nhello\r\n--b--\r\n--b--\0",
     "long epilogue line": MIXED + b"--b\r\n\r\nhello\r\n--b--\r\n" + b"y" * 3000,
     "quoted and folded boundary": HEAD
     + b'Content-Type: multipart/mixed;\r\n\tBOUNDARY = "a b:c" ; x=y\r\n\r\n--a b:c\r\n\r\n'
@@ -116,6 +123,22 @@ DEFECTS = {
         b"Content-Type: message/delivery-status\r\n",
         b"Reporting-MTA: dns; x\r\n\r\nDiagnostic-Code: smtp; caf\xe9\r\nStatus: 5.1.1\r\n",
     ),
+    "8-bit text in a delivery status": _part(
+        b"Content-Type: message/delivery-status\r\n",
+        b"Reporting-MTA: dns; x\r\ncaf\xe9 is no field\r\nX-\xe9: nor this\r\n\r\nStatus: 5.1.1\r\n\r\nlast \xe9",
+    ),
+    "8-bit text that ends a delivery status": _part(
+        b"Content-Type: message/delivery-status\r\n", b"Status: 5.1.1\r\ncaf\xe9\r\n"
+    ),
+    "a delivery status without blank line": MIXED
+    + b"--b\r\nContent-Type: message/delivery-status\r\ncaf\xe9\r\n\r\nStatus: 5.1.1\r\n\r\n--b--\r\n",
+    "only a delivery status": HEAD + b"Content-Type: message/delivery-status\r\n\r\nStatus: 5\r\ncaf\xe9\r\n",
+    "encoded text in a delivery status": _part(
+        b"Content-Type: message/delivery-status\r\n",
+        b"Reporting-MTA: dns; x\r\nContent-Transfer-Encoding: base64\r\nX-\xe9: y\r\nQUJD\r\n",
+    ),
+    "a fold of nothing after the encoding": HEAD + b"Content-Transfer-Encoding: base64\r\n \r\n\r\nQUJD\r\n",
+    "signed, without parts": HEAD + b"Content-Type: multipart/signed; boundary=s\r\n\r\n" + EIGHT,
     "part without blank line": MIXED + b"--b\r\ncaf\xe9 without a header\r\n--b--\r\n",
     "part with nothing": MIXED + b"--b\r\n--b--\r\n\xe9",
     "second Content-Type": _part(b"Content-Type: text/plain\r\nContent-Type: multipart/mixed; boundary=c\r\n", EIGHT),
@@ -165,7 +188,7 @@ def test_two_thousand_levels_of_nesting() -> None:
 
 
 @pytest.mark.parametrize("kind", [b"signed", b"encrypted"])
-@pytest.mark.parametrize("content", [EIGHT, b"x" * 2000 + b"\r\n", b"bare\nLF\rCR\r\n"])
+@pytest.mark.parametrize("content", [EIGHT, b"x" * 2000 + b"\r\n", b"a lone\rCR\r\n"])
 def test_sealed_parts_stay_to_the_byte(kind: bytes, content: bytes) -> None:
     """A signature breaks with one changed byte; the part beside it is repaired."""
     sealed = (
@@ -182,10 +205,35 @@ def test_sealed_parts_stay_to_the_byte(kind: bytes, content: bytes) -> None:
     assert result.unsendable_parts == 1
 
 
+@pytest.mark.parametrize(
+    "protocol", [b"signed; protocol=application/pgp-signature", b"encrypted; protocol=application/pgp-encrypted"]
+)
+def test_a_sealed_mail_that_was_stored_with_lf_gets_crlf(protocol: bytes) -> None:
+    """Signatures are made over CRLF, so what a Unix tool stored is put back as it was signed."""
+    inner = b"Content-Type: text/plain\n\n-- \nBob  \n"
+    raw = HEAD.replace(b"\r", b"") + b"Content-Type: multipart/" + protocol + b"; boundary=s\n\n--s\n" + inner
+    result = rewritten(raw + b"\n--s\nContent-Type: text/plain\n\nsignature\n--s--\n")
+    assert flaws(result.data) == []
+    assert b"\r\n--s\r\n" + inner.replace(b"\n", b"\r\n") + b"\r\n--s\r\n" in result.data
+    assert result.unsendable_parts == 0
+
+
+def test_only_the_signed_part_of_a_signed_mail_is_sealed() -> None:
+    """A list's footer and the signature itself are not covered by the signature: they are repaired."""
+    signed = b"Content-Type: text/plain\r\n\r\nhello\r\n"
+    raw = HEAD + b"Content-Type: multipart/signed; boundary=s\r\n\r\n--s\r\n" + signed
+    raw += b"--s\r\nContent-Type: application/x-sig\r\n\r\na\nb\xff\r\n--s--\r\nlist footer \xe9\r\n"
+    result = rewritten(raw)
+    assert flaws(result.data) == []
+    assert signed + b"--s\r\n" in result.data
+    assert leaves(result.data) == leaves(raw)
+    assert (result.repaired_parts, result.unsendable_parts) == (1, 0)
+
+
 def test_a_sealed_mail_keeps_its_body() -> None:
     """The whole mail is signed, or is S/MIME: nothing below its header changes."""
     for kind in (b"multipart/signed; boundary=s", b"application/pkcs7-mime; smime-type=enveloped-data"):
-        body = b"--s\r\n\r\n" + EIGHT + b"--s--\r\n"
+        body = b"--s\r\n\r\n" + EIGHT + b"--s\r\n\r\nsig\r\n--s--\r\n"
         result = rewritten(HEAD + b"Content-Type: " + kind + b"\r\n\r\n" + body)
         assert result.data.endswith(b"\r\n\r\n" + body)
         assert result.unsendable_parts == 1

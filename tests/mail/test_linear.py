@@ -3,6 +3,8 @@
 No clock is read. The time limit is a hundred times what the case needs, and far below what squares would.
 """
 
+import tracemalloc
+
 import pytest
 
 from tests.mail.judge import flaws, rewritten
@@ -54,3 +56,16 @@ CASES = {
 def test_hostile_input_takes_linear_time(raw: bytes) -> None:
     """However often a pattern is begun and not ended, each byte is looked at a few times."""
     assert flaws(rewritten(raw).data) == []
+
+
+@pytest.mark.parametrize("name", ["folds", "one long header line", "one line", "CRs"])
+def test_hostile_input_takes_a_few_times_its_memory(name: str) -> None:
+    """No list of the words, lines or folds of a mail is made: each would be an object of many times its bytes."""
+    raw = CASES[name]
+    tracemalloc.start()
+    try:
+        rewritten(raw)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 * len(raw) + 1_000_000

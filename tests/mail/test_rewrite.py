@@ -1,5 +1,6 @@
 """The new header: what passes, what never does, and that foreign text stays text."""
 
+import base64
 import dataclasses
 import email
 import email.policy
@@ -62,6 +63,8 @@ def test_first_copy_only() -> None:
         ("From: Jörg <jorg@example.org>", "Jörg (jorg at example.org)"),
         ("From: =?utf-8?q?a=0D=0ABcc=3A_x=E2=80=A8y=E2=80=8F?= <b@x.example>", "a Bcc: x y (b at x.example)"),
         ("From: =?utf-8?b?PT91dGYtOD9xP3g/PQ==?= <b@x.example>", "=?utf-8?q?x?= (b at x.example)"),
+        (f"From: {'x' * 200}@bank.example", f"{'x' * 41}... at bank.example"),
+        (f"From: a@{'y' * 200}.example", f"a at {'y' * 49}..."),
         ("Subject: no From", "bounce at sender.example"),
         ("From: nobody at all", "bounce at sender.example"),
     ],
@@ -166,6 +169,8 @@ def test_unsubscribe_links_do_not_reveal_the_owner() -> None:
         (b"To: a b@c.example", "b@c.example"),
         (b"To: j\xc3\xb6e@b.example, c@d.example", "c@d.example"),
         (b"To: a..b@c.example", None),
+        (b"To: a@b.example>", "a@b.example"),
+        (b"To: Al <a(his)@(own host)b.example>", '"Al" <a@b.example>'),
     ],
 )
 def test_recipients_are_shown_as_far_as_ses_takes_them(line: bytes, expected: str | None) -> None:
@@ -184,6 +189,7 @@ def test_recipients_are_shown_as_far_as_ses_takes_them(line: bytes, expected: st
         (b"Subject: caf\xc3\xa9", "café"),
         (b"Subject: caf\xe9", "café"),
         (b"Subject: \x1b$B%F%9%H\x1b(B", "テスト"),
+        (b"Subject: \x1b$)C\x0e>H3g\x0f", "안녕"),
         (b"Subject: =?utf-8?q?caf=C3=A9?= and na\xc3\xafve", "café and naïve"),
         (b"Subject: folded\r\n here", "folded here"),
         (b"Subject: folded\n here", "folded here"),
@@ -205,6 +211,19 @@ def test_clean_headers_keep_their_bytes() -> None:
     data = rewritten(line + subject + b"\r\nbody").data
     assert line in data
     assert subject in data
+
+
+def test_an_encoded_word_too_long_for_a_line_is_written_in_shorter_ones() -> None:
+    """Some mailers put a whole subject into one encoded word; cut as text, it would be shown as base64."""
+    subject = "Ü" * 400
+    word = base64.b64encode(subject.encode())
+    assert _text(_message(b"Subject: =?utf-8?B?" + word + b"?=\r\n\r\nbody")["Subject"]) == subject
+
+
+def test_a_field_of_nothing_does_not_pass() -> None:
+    """SES refuses an empty header; an id that no header can carry leaves none behind."""
+    message = _message(b"Content-ID: \xe9\r\nReferences: <\xe9>\r\nIn-Reply-To: \xff\r\nTo:\r\nSubject:\r\n\r\nbody")
+    assert not {"content-id", "references", "in-reply-to", "to", "subject"} & {name.lower() for name in message}
 
 
 def test_parameters_that_cannot_be_sent_become_rfc_2231() -> None:

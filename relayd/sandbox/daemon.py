@@ -26,9 +26,11 @@ FOREIGN = ("AWS_", "RELAYD_", "OTEL_", "BOTO_")
 """Variables that would mix the user's own accounts or collectors into the sandbox."""
 
 
-def environment(world: World, folder: Folder, *, http_port: int, otlp_endpoint: str) -> dict[str, str]:
-    """The settings of the sandbox's relayd."""
-    return {
+def environment(
+    world: World, folder: Folder, *, http_port: int, otlp_endpoint: str, certificate: Path | None
+) -> dict[str, str]:
+    """The settings of the sandbox's relayd. `certificate`: what SNS signs with, where that can be known."""
+    settings = {
         "AWS_ENDPOINT_URL": world.endpoint,
         "AWS_ACCESS_KEY_ID": ACCESS_KEY,
         "AWS_SECRET_ACCESS_KEY": ACCESS_KEY,
@@ -44,8 +46,6 @@ def environment(world: World, folder: Folder, *, http_port: int, otlp_endpoint: 
         "RELAYD_TOPIC_ARNS": world.topic_arn,
         "RELAYD_BUCKETS": world.bucket,
         "RELAYD_SECRET": folder.secret(),
-        # moto signs with a certificate that nobody can fetch.
-        "RELAYD_SIGNATURES": "trust-queue-policy",
         "RELAYD_WAIT_SECONDS": WAIT_SECONDS,
         "RELAYD_HTTP_ADDRESS": f"127.0.0.1:{http_port}",
         "RELAYD_LOG_FORMAT": "json",
@@ -54,6 +54,10 @@ def environment(world: World, folder: Folder, *, http_port: int, otlp_endpoint: 
         # Milliseconds: the slowest mail's trace is drawn right after it ended.
         "OTEL_BSP_SCHEDULE_DELAY": "200",
     }
+    if certificate is None:
+        # moto signs with a certificate that nobody can fetch.
+        return settings | {"RELAYD_SIGNATURES": "trust-queue-policy"}
+    return settings | {"RELAYD_SIGNATURES": "verify", "RELAYD_SNS_CERTIFICATE_FILE": str(certificate)}
 
 
 class Daemon:

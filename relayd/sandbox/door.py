@@ -131,7 +131,7 @@ class Door:
         self._pool.shutdown(wait=True)
 
 
-def open_port(port: int = 0) -> int:
+def open_port(port: int = 0, option: str = "--smtp-port") -> int:
     """That port of loopback, or any free one for 0. Raises ConfigurationError when it cannot be opened just now."""
     try:
         with socket.create_server(("127.0.0.1", port)) as probe:
@@ -140,5 +140,5 @@ def open_port(port: int = 0) -> int:
     except OSError as error:
         what = {errno.EADDRINUSE: "is in use", errno.EACCES: "may not be opened by this user"}.get(error.errno or 0)
         problem = f"the port {what or 'cannot be opened'}"
-        hint = "choose another one with --smtp-port, 0 for any free one"
-        raise ConfigurationError([Problem(f"--smtp-port {port}", problem, hint)]) from None
+        hint = f"choose another one with {option}, 0 for any free one"
+        raise ConfigurationError([Problem(f"{option} {port}", problem, hint)]) from None

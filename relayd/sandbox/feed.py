@@ -4,6 +4,7 @@ import smtplib
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import assert_never
 
 from relayd.sandbox.interrupt import Interrupt
 from relayd.sandbox.outcomes import Tally
@@ -12,9 +13,6 @@ from relayd.sandbox.samples import Sample
 from relayd.sandbox.world import Store
 
 CONNECTIONS = 4
-IN_FLIGHT = 16
-"""Mails that are on their way at once: as many as the daemon has slots. More would only measure how long they wait,
-and moto's receive slows with the queue's depth."""
 SMTP_SECONDS = 60.0
 
 
@@ -27,11 +25,15 @@ class Feeder:
         tally: Tally,
         store: Store,
         *,
+        in_flight: int,
         smtp_port: int,
         arrival: Callable[[str], Accepted],
         stop: Interrupt,
     ) -> None:
-        """`arrival` tells of a mail that the door has let in, by its id."""
+        """At most `in_flight` samples are on their way at once. `arrival` tells of a mail that the door has let in,
+        by its id.
+        """
+        self._in_flight = in_flight
         self._samples = samples
         self._tally = tally
         self._store = store
@@ -56,7 +58,7 @@ class Feeder:
         connection = _Connection(self._smtp_port)
         try:
             while (sample := self._next()) is not None:
-                while not self._tally.wait_below(IN_FLIGHT, 0.2):
+                while not self._tally.wait_below(self._in_flight, 0.2):
                     if self._stop.is_set():
                         return
                 self._send(sample, connection)
@@ -79,10 +81,13 @@ class Feeder:
             self._tally.expect(mail_id, sample, self._arrival(mail_id).published_at)
             return
         self._tally.expect(sample.marker, sample, time.time())
-        if sample.route == "topic":
-            self._store.publish_odd(sample.data.decode())
-        else:
-            self._store.enqueue_odd(sample.data.decode())
+        match sample.route:
+            case "topic" | "foreign topic":
+                self._store.publish_odd(sample.data.decode(), foreign=sample.route == "foreign topic")
+            case "queue":
+                self._store.enqueue_odd(sample.data.decode())
+            case _:
+                assert_never(sample.route)
 
 
 class _Connection:

@@ -38,6 +38,11 @@ class Folder:
         return self.path / "aws.log"
 
     @property
+    def certificate(self) -> Path:
+        """What the emulated SNS signs with."""
+        return self.path / "sns.pem"
+
+    @property
     def environment(self) -> Path:
         """For the shell's `.`, so that other relayd commands find this sandbox."""
         return self.path / "env"

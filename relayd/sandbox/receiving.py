@@ -7,7 +7,7 @@ It reads mail with a reader of its own rather than relayd's, so that one wrong i
 import json
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime, getaddresses
@@ -85,8 +85,10 @@ class Store(Protocol):
 class Receiving:
     """SES's receipt rule: store the mail, then tell."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, keep: Callable[[str, bytes], None] = lambda *_: None) -> None:
+        """`keep` is given each mail as it went into S3, by its id."""
         self._store = store
+        self._keep = keep
 
     def accept(self, source: str, recipients: tuple[str, ...], data: bytes, peer: str = "127.0.0.1") -> Accepted:
         """Take in one mail. Whatever the store raises goes through: the sender must keep the mail then."""
@@ -96,6 +98,7 @@ class Receiving:
         verdicts = Verdicts.of(data, header_fields(data))
         stored = received_headers(mail_id, source, recipients, verdicts, now=started, peer=peer) + data
         self._store.put(mail_id, stored)
+        self._keep(mail_id, stored)
         published_at = time.time()
         text = json.dumps(
             notification(
@@ -120,6 +123,7 @@ class Receiving:
             start=started,
             end=time.time(),
             service="sandbox",
+            kind="producer",
         )
         return Accepted(mail_id, trace_id, source, recipients, subject, len(data), published_at, span)
 

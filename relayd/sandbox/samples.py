@@ -14,7 +14,7 @@ from relayd.sandbox.letters import Pen
 from relayd.sandbox.receiving import EICAR, GTUBE, new_mail_id
 from relayd.sandbox.world import BRAVE, DOMAIN, GONE, NEWS, OFF, SHOP, TEAM, SandboxMask, World
 
-Route = Literal["door", "topic", "queue"]
+Route = Literal["door", "topic", "foreign topic", "queue"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,46 +142,75 @@ def _other_shape(world: World, marker: str) -> tuple[Route, str]:  # noqa: ARG00
     return "topic", json.dumps({"weather": "fine", "marker": marker})
 
 
-def _foreign_bucket(world: World, marker: str) -> tuple[Route, str]:
-    action = {"type": "S3", "topicArn": world.topic_arn, "bucketName": "somebody-elses", "objectKey": marker}
+def _received(world: World, marker: str, bucket: str) -> str:
+    action = {"type": "S3", "topicArn": world.topic_arn, "bucketName": bucket, "objectKey": marker}
     mail = {"messageId": marker, "source": "x@example.net", "timestamp": "2026-07-06T09:10:11.000Z", "headers": []}
     receipt = {"recipients": [SHOP.address], "action": action}
-    return "topic", json.dumps({"notificationType": "Received", "mail": mail, "receipt": receipt})
+    return json.dumps({"notificationType": "Received", "mail": mail, "receipt": receipt})
+
+
+def _envelope(world: World, marker: str, certificate_url: str) -> str:
+    return json.dumps(
+        {
+            "Type": "Notification",
+            "MessageId": marker,
+            "TopicArn": world.topic_arn,
+            "Message": _received(world, marker, world.bucket),
+            "Timestamp": "2026-07-06T09:10:11.000Z",
+            "SignatureVersion": "1",
+            "Signature": "bm9uZQ==",
+            "SigningCertURL": certificate_url,
+        }
+    )
+
+
+def _foreign_bucket(world: World, marker: str) -> tuple[Route, str]:
+    return "topic", _received(world, marker, "somebody-elses")
 
 
 def _foreign_topic(world: World, marker: str) -> tuple[Route, str]:
-    _, text = _foreign_bucket(world, marker)
-    envelope = {
-        "Type": "Notification",
-        "MessageId": marker,
-        "TopicArn": f"{world.topic_arn}-foreign",
-        "Message": text,
-        "Timestamp": "2026-07-06T09:10:11.000Z",
-        "SignatureVersion": "1",
-        "Signature": "bm9uZQ==",
-        "SigningCertURL": "https://sns.us-east-1.amazonaws.com/SimpleNotificationService-0.pem",
-    }
-    return "queue", json.dumps(envelope)
+    return "foreign topic", _received(world, marker, world.bucket)
 
 
-ODD: tuple[tuple[str, Callable[[World, str], tuple[Route, str]], str], ...] = (
+def _forged(world: World, marker: str) -> tuple[Route, str]:
+    url = "https://sns.us-east-1.amazonaws.com/SimpleNotificationService-0.pem"
+    return "queue", _envelope(world, marker, url)
+
+
+def _foreign_certificate(world: World, marker: str) -> tuple[Route, str]:
+    return "queue", _envelope(world, marker, "https://sns.us-east-1.amazonaws.com.example.net/x.pem")
+
+
+def _unsigned(world: World, marker: str) -> tuple[Route, str]:
+    return "queue", _received(world, marker, world.bucket)
+
+
+Odd = tuple[str, Callable[[World, str], tuple[Route, str]], str]
+ODD: tuple[Odd, ...] = (
     ("not_json", _not_json, "not_json"),
     ("other_shape", _other_shape, "unknown_type"),
     ("foreign_bucket", _foreign_bucket, "foreign_bucket"),
     ("foreign_topic", _foreign_topic, "foreign_topic"),
 )
 """Messages that are no mail: name, how it is made, the reason that its dead letter must carry."""
+FORGED: tuple[Odd, ...] = (
+    ("forged", _forged, "forged_signature"),
+    ("foreign_certificate", _foreign_certificate, "foreign_certificate"),
+    ("unsigned", _unsigned, "unsigned"),
+)
+"""More of them, for a relayd that verifies signatures. One that trusts the queue's policy would take them for mail."""
 
 ODD_EVERY = 15
 """One message in so many is odd."""
 
 
-def samples(count: int, world: World, seed: int = 1) -> Iterator[Sample]:
-    """`count` samples: the kinds in turn, an odd message now and then."""
+def samples(count: int, world: World, seed: int = 1, *, signed: bool = False) -> Iterator[Sample]:
+    """`count` samples: the kinds in turn, an odd message now and then. `signed`: relayd verifies signatures."""
+    oddities = ODD + FORGED if signed else ODD
     mails = odd = 0
     for number in range(1, count + 1):
         if number % ODD_EVERY == 0:
-            name, make, reason = ODD[odd % len(ODD)]
+            name, make, reason = oddities[odd % len(oddities)]
             marker = new_mail_id()
             route, text = make(world, marker)
             yield Sample(number, name, Expected(dead_letter=reason), text.encode(), route, marker=marker)

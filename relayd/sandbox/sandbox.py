@@ -1,38 +1,38 @@
-"""The whole sandbox on one page: what is started, in which order, and how all of it ends again."""
+"""The whole sandbox in one place: what is started, in which order, and how all of it ends again."""
 
 import json
-import os
 import secrets
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from relayd.errors import RelaydError
-from relayd.sandbox.aws import EmulatedAws, Sent
+from relayd.sandbox import emulators
+from relayd.sandbox.aws import Sent
 from relayd.sandbox.daemon import Daemon, environment
 from relayd.sandbox.door import Door, open_port
+from relayd.sandbox.emulators import Emulation
 from relayd.sandbox.feed import Feeder
 from relayd.sandbox.folder import Folder, data_folder
 from relayd.sandbox.interrupt import EXIT_INTERRUPTED, Interrupt
 from relayd.sandbox.masks import add_masks
 from relayd.sandbox.outcomes import DeadLetter, Ended, Summary, Tally
+from relayd.sandbox.page.book import Book
+from relayd.sandbox.page.opening import Parts, open_page
 from relayd.sandbox.receiving import Accepted, Receiving
 from relayd.sandbox.samples import samples
 from relayd.sandbox.screen import Screen
+from relayd.sandbox.terminal import TURN_SECONDS, follow, progress
 from relayd.sandbox.traces import OtlpReceiver, Span, Traces
 from relayd.sandbox.watch import DeadLetterView, LedgerView, Sink, Watch, queue_depth
 from relayd.sandbox.world import DOMAIN, Clients, Store, World
 
 EXIT_FAILED = 1
-TURN_SECONDS = 0.1
 PROGRESS_SECONDS = 60.0
 """A run of samples is given up when nothing has ended for so long."""
 SETTLE_SECONDS = 10.0
@@ -45,6 +45,9 @@ class Options:
     """How the sandbox was asked for."""
 
     smtp_port: int = 2525
+    page_port: int | None = 8025
+    """None: no page."""
+    aws: emulators.Which = "embedded"
     endpoint: str | None = None
     """An emulator that already runs; None starts one."""
     data: Path | None = None
@@ -57,10 +60,10 @@ class Options:
     seed: int = 1
 
 
-class Both:
+class All:
     """Tells several sinks."""
 
-    def __init__(self, *sinks: Sink) -> None:
+    def __init__(self, sinks: Sequence[Sink]) -> None:
         self._sinks = sinks
 
     def sent(self, sent: Sent) -> None:
@@ -107,16 +110,17 @@ class Sandbox:
         self.up = False
         # Before anything is started: it is what goes wrong most often.
         open_port(options.smtp_port)
-        self._say("starting an AWS ..." if options.endpoint is None else f"setting up {options.endpoint} ...")
-        aws = self._start_aws(stack) if options.endpoint is None else None
-        self._aws = aws
+        open_port(options.page_port or 0, "--page-port")
+        self._emulation = self._start_aws(stack)
+        self._aws = self._emulation.emulator
         # While the emulator starts.
         add_masks(folder.database_url)
-        endpoint = aws.endpoint if aws else str(options.endpoint)
+        endpoint = self._aws.endpoint if self._aws else str(options.endpoint)
         self._clients = Clients(endpoint)
         suffix = f"-{secrets.token_hex(4)}" if options.endpoint else ""
         self.world = World.build(endpoint, self._clients, suffix)
         self.traces = Traces()
+        self._book = Book() if options.page_port is not None else None
         otlp = OtlpReceiver(self.traces)
         stack.callback(otlp.close)
         if interrupt.is_set():
@@ -125,38 +129,83 @@ class Sandbox:
         self._start_daemon(otlp, stack)
         if interrupt.is_set():
             return
-        self._watch = Watch(
-            LedgerView(folder.database),
-            DeadLetterView(self._clients.sqs, self.world.dead_letter_url),
-            (lambda since: aws.sent(since, raw=False)) if aws else None,
-            Both(self.tally, self.screen) if options.mails else self.screen,
-        )
-        self._watch.start()
-        stack.callback(self._watch.stop)
+        self._watch = self._start_watch(stack)
         self._store = Store(self.world, self._clients)
-        self._door = Door(Receiving(self._store), (DOMAIN,), options.smtp_port, self._arrived)
+        receiving = Receiving(self._store, self._book.keep) if self._book else Receiving(self._store)
+        self._door = Door(receiving, (DOMAIN,), options.smtp_port, self._arrived)
         stack.callback(self._door.close)
+        self.page_url = self._open_page(stack)
         self.up = True
 
     def _say(self, text: str) -> None:
         if not self._options.as_json and self._console.is_terminal:
             self._console.print(text, style="dim")
 
-    def _start_aws(self, stack: ExitStack) -> EmulatedAws:
-        aws = EmulatedAws(self._folder.aws_log)
-        self._interrupt.at_once(aws.kill)
-        stack.callback(aws.stop)
-        return aws
+    def _start_aws(self, stack: ExitStack) -> Emulation:
+        if self._options.endpoint is not None:
+            self._say(f"setting up {self._options.endpoint} ...")
+            return emulators.foreign()
+        self._say("starting an AWS ...")
+        started = emulators.start(self._options.aws, self._folder.aws_log)
+        if started.emulator is not None:
+            self._interrupt.at_once(started.emulator.kill)
+            stack.callback(started.emulator.stop)
+        return started
+
+    def _start_watch(self, stack: ExitStack) -> Watch:
+        aws = self._aws
+        sinks: list[Sink] = [self.screen]
+        if self._options.mails:
+            sinks.append(self.tally)
+        if self._book is not None:
+            sinks.append(self._book)
+        watch = Watch(
+            LedgerView(self._folder.database),
+            DeadLetterView(self._clients.sqs, self.world.dead_letter_url),
+            (lambda since: aws.sent(since, raw=False)) if aws else None,
+            All(sinks),
+        )
+        watch.start()
+        stack.callback(watch.stop)
+        return watch
+
+    def _open_page(self, stack: ExitStack) -> str:
+        """Serve the page; empty when there is to be none."""
+        aws = self._aws
+        if self._book is None or self._options.page_port is None:
+            return ""
+        parts = Parts(
+            book=self._book,
+            traces=self.traces,
+            clients=self._clients,
+            world=self.world,
+            folder=self._folder,
+            smtp_port=self._door.port,
+            http_address=f"127.0.0.1:{self._http_port}",
+            switch=self._emulation.switch,
+            # Asked for one by one, when somebody looks: all of them would be a lot of mail to hold twice.
+            sent_bytes=(lambda number: aws.sent(number - 1)[0].data) if aws else None,
+        )
+        return open_page(parts, self._options.page_port, stack).url
 
     def _start_daemon(self, otlp: OtlpReceiver, stack: ExitStack) -> None:
         self._http_port = open_port()
-        settings = environment(self.world, self._folder, http_port=self._http_port, otlp_endpoint=otlp.endpoint)
+        certificate = self._emulation.certificate
+        if certificate is not None:
+            self._folder.certificate.write_bytes(certificate())
+        settings = environment(
+            self.world,
+            self._folder,
+            http_port=self._http_port,
+            otlp_endpoint=otlp.endpoint,
+            certificate=self._folder.certificate if certificate is not None else None,
+        )
         self._folder.write_environment(settings)
         self.daemon = Daemon(settings, self._folder.log)
         self._interrupt.at_once(self.daemon.kill)
         self._interrupt.at_once(self._folder.remove)
         if self._options.verbose:
-            stack.callback(_follow(self._folder.log))
+            stack.callback(follow(self._folder.log))
         stack.callback(self._stop_daemon)
         self.daemon.wait_ready(self._interrupt)
 
@@ -168,6 +217,8 @@ class Sandbox:
         self.arrivals[mail.mail_id] = mail
         self.traces.add([mail.span])
         self.screen.arrived(mail)
+        if self._book is not None:
+            self._book.arrived(mail)
         self._watch.follow(mail.mail_id)
 
     def _check_alive(self) -> None:
@@ -182,6 +233,7 @@ class Sandbox:
     def stay(self) -> None:
         """Show mail until told to end."""
         self.screen.things_to_try(
+            page_url=self.page_url,
             smtp_port=self._door.port,
             http_address=f"127.0.0.1:{self._http_port}",
             environment=self._folder.environment,
@@ -196,9 +248,12 @@ class Sandbox:
         """Send the samples, wait for all ends, and say how it went."""
         started = time.monotonic()
         feeder = Feeder(
-            samples(self._options.mails, self.world, self._options.seed),
+            samples(
+                self._options.mails, self.world, self._options.seed, signed=self._emulation.certificate is not None
+            ),
             self.tally,
             self._store,
+            in_flight=self._emulation.in_flight,
             smtp_port=self._door.port,
             arrival=self.arrivals.__getitem__,
             stop=self._interrupt,
@@ -213,7 +268,7 @@ class Sandbox:
             self._console.print(f"interrupted after {summary.sent} of {self._options.mails} mails", style="yellow")
             return EXIT_INTERRUPTED if self._options.leave else 0
         if self._options.as_json:
-            click.echo(json.dumps(summary.as_json()))
+            click.echo(json.dumps(summary.as_json() | {"mails_per_second": rate(summary, seconds)}))
             for wrong in summary.wrong:
                 click.echo(f"relayd sandbox: {wrong}", err=True)
         else:
@@ -223,7 +278,7 @@ class Sandbox:
 
     def _await_ends(self, feeder: Feeder) -> None:
         finished, since = 0, time.monotonic()
-        with _progress(self._console, self._options) as advance:
+        with progress(self._console, self._options.mails) as advance:
             while (feeder.busy or self.tally.open) and not self._interrupt.wait(TURN_SECONDS):
                 self._check_alive()
                 if self.tally.finished > finished:
@@ -252,29 +307,6 @@ class Sandbox:
         return story
 
 
-@contextmanager
-def _progress(console: Console, options: Options) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal, nothing elsewhere."""
-    if not console.is_terminal:
-        yield lambda _: None
-        return
-    columns = (TextColumn("mails"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("mails", total=options.mails)
-        yield lambda finished: progress.update(task, completed=finished)
-
-
-def _follow(log: Path) -> Callable[[], None]:
-    """Copy what is added to the log onto standard error; returns what ends it."""
-    stop = threading.Event()
-
-    def copy() -> None:
-        with log.open(encoding="utf-8", errors="replace") as lines:
-            lines.seek(0, os.SEEK_END)
-            while not stop.wait(TURN_SECONDS):
-                for line in lines:
-                    sys.stderr.write(line)
-                sys.stderr.flush()
-
-    threading.Thread(target=copy, name="follow", daemon=True).start()
-    return stop.set
+def rate(summary: Summary, seconds: float) -> float:
+    """Mails a second, from the first one's sending to the last one's end."""
+    return round(summary.sent / max(seconds, 0.001), 1)

@@ -81,33 +81,27 @@ class Screen:
         line.append_text(told)
         self.console.print(line)
 
-    def things_to_try(self, *, smtp_port: int, http_address: str, environment: Path, log: Path) -> None:
+    def things_to_try(self, *, page_url: str, smtp_port: int, http_address: str, environment: Path, log: Path) -> None:
         """What a newcomer sees first."""
         relayd = _relayd()
-        mail = (
-            f"python3 -c \"import smtplib; smtplib.SMTP('127.0.0.1', {smtp_port}).sendmail('you@example.net', "
-            f"['{SHOP.address}'], 'From: you@example.net\\nSubject: hello\\n\\nhi')\""
-        )
         tries = (
-            ("Send a mail to a mask", mail),
-            ("Or with swaks", f"swaks --server 127.0.0.1:{smtp_port} --from you@example.net --to {SHOP.address}"),
-            (
-                "As spam, or with a virus",
-                "... --header 'X-Sandbox-Verdict: spam'   (virus, dmarc-reject, dmarc-quarantine)",
-            ),
-            ("See how relayd is", f"curl http://{http_address}/status   (/livez /readyz /metrics, a page at /)"),
-            ("Look after the masks", f". {environment}; {relayd} masks list"),
-            ("Many mails at once", f"{relayd} sandbox --mails 100 --exit"),
-            ("Read relayd's log", f"tail -f {log}"),
+            ("Look at it", page_url),
+            ("Send a mail", f"swaks --server 127.0.0.1:{smtp_port} --from you@example.net --to {SHOP.address}"),
+            ("  as spam", "... --header 'X-Sandbox-Verdict: spam'   (or virus, gray, dmarc-reject, dmarc-quarantine)"),
+            ("relayd's status", f"http://{http_address}/"),
+            ("relayd's log", f"tail -f {log}"),
+            ("The masks", f". {environment}; {relayd} masks list"),
+            ("100 mails, judged", f"{relayd} sandbox --mails 100 --exit"),
         )
         console = self.console
         console.print()
-        console.print(Text.assemble(("relayd sandbox", "bold"), " is up: an emulated AWS, and relayd between them."))
+        console.print(Text.assemble(("relayd sandbox", "bold"), " is up: an emulated AWS, and relayd on it."))
         console.print()
         for what, how in tries:
-            console.print(Text(what, style="bold cyan"))
             # Not wrapped by us: a terminal's own wrapping survives copy and paste.
-            console.print(Text(f"  {how}"), soft_wrap=True)
+            console.print(
+                Text.assemble((f"{what:<19}", "" if what.startswith(" ") else "bold cyan"), how), soft_wrap=True
+            )
         console.print()
         masks = Table("mask", "goes to", "", box=None, pad_edge=False, header_style="dim")
         for mask in MASKS:
@@ -115,13 +109,15 @@ class Screen:
         masks.add_row(Text(f"other@{DOMAIN}", style="bold"), "-", Text("unknown", style="dim"))
         console.print(masks)
         console.print()
-        console.print(Text("Every mail and what becomes of it is shown here. Ctrl-C ends it all.", style="dim"))
+        console.print(
+            Text("Every mail and what becomes of it is shown here and there. Ctrl-C ends it all.", style="dim")
+        )
         console.print()
 
     def summary(self, summary: Summary, seconds: float, story: list[Span]) -> None:
         """The end of a run of samples."""
         rows = [
-            ("sent", f"{summary.sent} in {seconds:.1f} s"),
+            ("sent", f"{summary.sent} in {seconds:.1f} s: {summary.sent / max(seconds, 0.001):,.0f} a second"),
             ("forwarded", f"{summary.forwarded} ({summary.deliveries} deliveries to mailboxes)"),
             ("discarded", str(sum(summary.discarded.values()))),
             *((f"  {reason}", str(count)) for reason, count in summary.discarded.items()),

@@ -6,13 +6,28 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 MAX_BODY = 16 * 1024 * 1024
 POLL_SECONDS = 0.05
 """How often the server looks whether it is to end."""
 MAX_TRACES = 20_000
+MAX_VALUE = 100
 MAX_SPANS = 200
 """Of one trace: what a drawing could show anyway."""
+DETAILS = (
+    "relayd.outcome",
+    "relayd.reason",
+    "relayd.receive_count",
+    "relayd.bytes",
+    "relayd.repaired_parts",
+    "aws.ses.message_id",
+    "http.response.status_code",
+    "http.status_code",
+)
+"""Attributes that say something to a reader. All of them, of many thousand spans, would be a lot of memory."""
+_KINDS = ("internal", "internal", "server", "client", "producer", "consumer")
+"""By OTLP's number; 0 is unspecified."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +47,10 @@ class Span:
     """(trace id, span id) of each."""
     error: str = ""
     """`error.type`, or `error` where the span failed without naming one; empty when it did not fail."""
+    kind: str = "internal"
+    """`internal`, `server`, `client`, `producer` or `consumer`."""
+    details: tuple[tuple[str, str], ...] = ()
+    """The attributes of `DETAILS` that it has."""
 
 
 class Traces:
@@ -167,6 +186,14 @@ def decode(body: bytes) -> list[Span]:
                         service=service,
                         links=tuple((link.trace_id.hex(), link.span_id.hex()) for link in span.links),
                         error=(named or "error") if failed else "",
+                        kind=_KINDS[span.kind] if 0 <= span.kind < len(_KINDS) else "internal",
+                        details=tuple((a.key, _shown(a.value)) for a in span.attributes if a.key in DETAILS),
                     )
                 )
     return spans
+
+
+def _shown(value: Any) -> str:
+    """An attribute's value as text, whatever its type is."""
+    which = value.WhichOneof("value")
+    return str(getattr(value, which))[:MAX_VALUE] if which else ""

@@ -25,6 +25,8 @@ DEAD_LETTER_SECONDS = 0.4
 SETTLED_SECONDS = 15.0
 """How long a mail is watched after it came in, once it has an end: more ends of it may follow."""
 OPEN_SECONDS = 900.0
+OVERLAP_SECONDS = 5.0
+"""A row may become visible later than it says: its time is taken before it is committed."""
 MAX_WATCHED = 2000
 CHUNK = 500
 """Mail ids in one query."""
@@ -37,14 +39,18 @@ class LedgerView:
     def __init__(self, path: Path) -> None:
         self._engine = sa.create_engine(f"sqlite:///{path}", hide_parameters=True)
 
-    def ends(self, mail_ids: Iterable[str]) -> list[Ended]:
-        """Every delivery of these mails that has ended."""
+    def ends(self, mail_ids: Iterable[str], since: float = 0.0) -> list[Ended]:
+        """Every delivery of these mails that has ended, and was touched at that time (epoch) or later."""
         wanted = list(mail_ids)
         found: list[Ended] = []
         with self._engine.connect() as connection:
             for first in range(0, len(wanted), CHUNK):
                 chunk = wanted[first : first + CHUNK]
-                query = sa.select(deliveries).where(deliveries.c.mail_id.in_(chunk), deliveries.c.state.in_(FINAL))
+                query = sa.select(deliveries).where(
+                    deliveries.c.mail_id.in_(chunk),
+                    deliveries.c.state.in_(FINAL),
+                    deliveries.c.updated_at >= since,
+                )
                 found.extend(_ended(row) for row in connection.execute(query).mappings())
         return found
 
@@ -115,10 +121,16 @@ def _reason(message: "MessageTypeDef") -> str:
 
 def queue_depth(sqs: "SQSClient", url: str) -> int:
     """Messages on the queue, those in flight included."""
+    return sum(queue_counts(sqs, url))
+
+
+def queue_counts(sqs: "SQSClient", url: str) -> tuple[int, int]:
+    """Messages that wait, and messages in flight."""
     answer = sqs.get_queue_attributes(
         QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
     )
-    return sum(int(value) for value in answer["Attributes"].values())
+    found = answer["Attributes"]
+    return int(found["ApproximateNumberOfMessages"]), int(found["ApproximateNumberOfMessagesNotVisible"])
 
 
 class Sink(Protocol):
@@ -149,6 +161,7 @@ class Watch:
         self._watched: dict[str, float] = {}
         self._told: dict[str, set[tuple[str, str, int]]] = {}
         self._last_send = 0
+        self._newest_end = 0.0
         self._dead_letters_at = 0.0
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -175,22 +188,25 @@ class Watch:
                 self._last_send = page[-1].number
         with self._lock:
             watched = list(self._watched)
-        for end in self._ledger.ends(watched) if watched else []:
-            self._tell(end)
+        # Of two thousand mails that are watched, few have ended since the last look.
+        since = self._newest_end - OVERLAP_SECONDS
+        self._tell(self._ledger.ends(watched, since) if watched else [])
         if time.monotonic() >= self._dead_letters_at:
             self._dead_letters_at = time.monotonic() + DEAD_LETTER_SECONDS
             for letter in self._dead_letters.new():
                 self._sink.dead(letter)
         self._prune()
 
-    def _tell(self, end: Ended) -> None:
-        fact = (end.delivery_id, end.state, end.resends)
-        with self._lock:
-            told = self._told.setdefault(end.mail_id, set())
-            new = fact not in told
-            told.add(fact)
-        if new:
-            self._sink.ended(end)
+    def _tell(self, ends: Iterable[Ended]) -> None:
+        for end in ends:
+            self._newest_end = max(self._newest_end, end.at)
+            fact = (end.delivery_id, end.state, end.resends)
+            with self._lock:
+                told = self._told.setdefault(end.mail_id, set())
+                new = fact not in told
+                told.add(fact)
+            if new:
+                self._sink.ended(end)
 
     def _prune(self) -> None:
         now = time.monotonic()
@@ -209,7 +225,9 @@ class Watch:
         for first in range(0, len(wanted), CHUNK):
             for mail_id in wanted[first : first + CHUNK]:
                 self.follow(mail_id)
-            self.look()
+            with self._looking:
+                self._look()
+                self._tell(self._ledger.ends(wanted[first : first + CHUNK]))
 
     def start(self) -> None:
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)

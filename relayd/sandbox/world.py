@@ -116,6 +116,8 @@ class World:
     endpoint: str
     bucket: str
     topic_arn: str
+    foreign_topic_arn: str
+    """A topic that reaches the queue too and is not on relayd's allow list."""
     queue_url: str
     dead_letter_url: str
 
@@ -134,6 +136,7 @@ def _build(endpoint: str, clients: Clients, name: str) -> World:
     bucket = f"{name}-mail"
     clients.s3.create_bucket(Bucket=bucket)
     topic_arn = clients.sns.create_topic(Name=name)["TopicArn"]
+    foreign_topic_arn = clients.sns.create_topic(Name=f"{name}-foreign")["TopicArn"]
     dead_letter_url, dead_letter_arn = _queue(clients, f"{name}-dead-letters", {"MessageRetentionPeriod": "1209600"})
     redrive = json.dumps({"deadLetterTargetArn": dead_letter_arn, "maxReceiveCount": MAX_RECEIVE_COUNT})
     queue_url, queue_arn = _queue(clients, name, {"RedrivePolicy": redrive, "MessageRetentionPeriod": "345600"})
@@ -145,14 +148,16 @@ def _build(endpoint: str, clients: Clients, name: str) -> World:
                 "Principal": {"Service": "sns.amazonaws.com"},
                 "Action": "sqs:SendMessage",
                 "Resource": queue_arn,
-                "Condition": {"ArnEquals": {"aws:SourceArn": topic_arn}},
+                # The foreign one is let through this wall, so that relayd's own is tried.
+                "Condition": {"ArnEquals": {"aws:SourceArn": [topic_arn, foreign_topic_arn]}},
             }
         ],
     }
     clients.sqs.set_queue_attributes(QueueUrl=queue_url, Attributes={"Policy": json.dumps(policy)})
-    clients.sns.subscribe(TopicArn=topic_arn, Protocol="sqs", Endpoint=queue_arn)
+    for arn in (topic_arn, foreign_topic_arn):
+        clients.sns.subscribe(TopicArn=arn, Protocol="sqs", Endpoint=queue_arn)
     _identity(clients)
-    return World(endpoint, bucket, topic_arn, queue_url, dead_letter_url)
+    return World(endpoint, bucket, topic_arn, foreign_topic_arn, queue_url, dead_letter_url)
 
 
 def _queue(clients: Clients, name: str, attributes: dict[str, str]) -> tuple[str, str]:
@@ -192,9 +197,10 @@ class Store:
             MessageAttributes={"traceparent": {"DataType": "String", "StringValue": traceparent}},
         )
 
-    def publish_odd(self, text: str) -> None:
-        """Tell the topic something that SES would not."""
-        self._clients.sns.publish(TopicArn=self._world.topic_arn, Message=text)
+    def publish_odd(self, text: str, *, foreign: bool = False) -> None:
+        """Tell the topic, or the foreign one, something that SES would not."""
+        topic_arn = self._world.foreign_topic_arn if foreign else self._world.topic_arn
+        self._clients.sns.publish(TopicArn=topic_arn, Message=text)
 
     def enqueue_odd(self, body: str) -> None:
         """Put something onto the queue that no topic sent."""

@@ -1,5 +1,7 @@
 """The engine's rules, each held by a test that would see it broken. Fakes, virtual time, no sleeping."""
 
+import json
+
 from relayd.errors import HoldError, InDoubtError, PermanentError, TransientError
 from tests.engine.world import World, notification
 
@@ -527,3 +529,47 @@ def test_in_doubt_error_keeps_its_claim() -> None:
     assert len(world.mailer.sent) == 1
     first, second = [receive.at for receive in world.queue.receives if receive.message_id == message_id]
     assert second - first >= world.send_seconds
+
+
+def test_a_certificate_that_cannot_be_fetched_is_a_hold() -> None:
+    """It says nothing about the message: all mail waits, nothing is dead-lettered, and it goes on by itself."""
+    world = World(verify=True)
+
+    class Unfetchable:
+        asked: list[str] = []  # noqa: RUF012 - one instance
+
+        def fetch(self, url: str) -> bytes:
+            self.asked.append(url)
+            raise HoldError("certificates", "certificate_unavailable")
+
+    unfetchable = Unfetchable()
+    world.certificates = unfetchable
+    signature = {
+        "Signature": "eA==",
+        "SignatureVersion": "1",
+        "SigningCertURL": "https://sns.eu-west-1.amazonaws.com/SimpleNotificationService-0.pem",
+    }
+    for number in range(5):
+        world.mail(f"mail-{number}", body=json.dumps({**json.loads(notification(f"mail-{number}")), **signature}))
+    daemon = world.daemon()
+    daemon.start()
+    world.clock.sleep(1800)
+    assert daemon.holds.held() == {"certificates": "certificate_unavailable"}
+    assert len(world.queue.left) == 5
+    assert world.queue.dead_letters == []
+    assert world.store.fetches == []
+    assert len(unfetchable.asked) < 20
+    assert daemon.stop()
+
+
+def test_unsigned_and_foreign_certificates_are_rejected_without_a_fetch() -> None:
+    """Where signatures count, an envelope without one, or with a certificate from elsewhere, is nobody's word."""
+    world = World(verify=True)
+    world.mail("unsigned")
+    evil = {"Signature": "eA==", "SignatureVersion": "1", "SigningCertURL": "https://evil.example/x.pem"}
+    world.mail("evil", body=json.dumps({**json.loads(notification("evil")), **evil}))
+    daemon = world.daemon()
+    daemon.start()
+    assert world.until(lambda: not world.queue.left)
+    assert daemon.stop()
+    assert {letter.reason for letter in world.queue.dead_letters} == {"unsigned", "foreign_certificate"}

@@ -85,6 +85,7 @@ class World:
     grace: float = 50.0
     retry_hours: float = 24.0
     send_seconds: float = 38.0
+    verify: bool = False
     clock: VirtualClock = field(init=False)
 
     def __post_init__(self) -> None:
@@ -105,7 +106,7 @@ class World:
             topic_arns=frozenset({TOPIC}),
             buckets=frozenset({"mail"}),
             secrets=(SECRET,),
-            verify_signatures=False,
+            verify_signatures=self.verify,
             retry_seconds=self.retry_hours * 3600,
             claim_seconds=self.deadline,
             send_seconds=self.send_seconds,

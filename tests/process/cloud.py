@@ -12,12 +12,18 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
 import urllib3
 
+from relayd.adapters.database import connect
+from relayd.adapters.schema import deliveries
 from relayd.sandbox.aws import EmulatedAws, Sent
+from relayd.sandbox.cloud.client import EmbeddedAws
 from relayd.sandbox.receiving import Receiving
 from relayd.sandbox.world import REGION, Clients, Store, World
 from tests.process.gate import Gate
+
+Aws = EmulatedAws | EmbeddedAws
 
 DOMAIN = "mask.example"
 SECRET = "8f2c1d7e90ab4365f1e2d3c4b5a69788"
@@ -30,8 +36,9 @@ MAIL = (
 class Cloud:
     """One emulated AWS with its names, for one test."""
 
-    def __init__(self, folder: Path, aws: EmulatedAws, number: int) -> None:
+    def __init__(self, folder: Path, aws: Aws, number: int, *, database_url: str | None = None) -> None:
         self.folder = folder
+        self.database_url = database_url or f"sqlite:///{folder / 'relayd.sqlite'}"
         self.aws = aws
         self.clients = Clients(aws.endpoint)
         self.world = World.build(aws.endpoint, self.clients, f"-{number}")
@@ -39,6 +46,10 @@ class Cloud:
         self.s3 = Gate(aws.endpoint)
         self.ses = Gate(aws.endpoint)
         self.daemons: list[DaemonProcess] = []
+        self._faults: list[dict[str, Any]] = []
+        self._certificate = folder / "sns.pem"
+        if isinstance(aws, EmbeddedAws):
+            self._certificate.write_bytes(aws.certificate())
         self._sent_before = len(self._all_sent(0))
 
     @property
@@ -54,12 +65,12 @@ class Cloud:
             "AWS_CONFIG_FILE": os.devnull,
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
             "RELAYD_QUEUE_URL": self.world.queue_url,
-            "RELAYD_DATABASE_URL": f"sqlite:///{self.folder / 'relayd.sqlite'}",
+            "RELAYD_DATABASE_URL": self.database_url,
             "RELAYD_MAIL_DOMAINS": DOMAIN,
             "RELAYD_TOPIC_ARNS": self.world.topic_arn,
             "RELAYD_BUCKETS": self.world.bucket,
             "RELAYD_SECRET": SECRET,
-            "RELAYD_SIGNATURES": "trust-queue-policy",
+            **self._trust(),
             "RELAYD_CONCURRENCY": "8",
             "RELAYD_WAIT_SECONDS": "1",
             "RELAYD_VISIBILITY_SECONDS": "10",
@@ -69,6 +80,24 @@ class Cloud:
             "RELAYD_SES_READ_SECONDS": "3",
             "RELAYD_LOG_FORMAT": "json",
         }
+
+    def _trust(self) -> dict[str, str]:
+        # moto signs with nothing that anybody could verify; the embedded AWS signs for real.
+        if isinstance(self.aws, EmbeddedAws):
+            return {"RELAYD_SNS_CERTIFICATE_FILE": str(self._certificate)}
+        return {"RELAYD_SIGNATURES": "trust-queue-policy"}
+
+    def fault(self, operation: str, fault: str, **facts: Any) -> None:
+        """Add a fault of the embedded AWS to those that are set."""
+        assert isinstance(self.aws, EmbeddedAws), "moto has no faults"
+        self._faults.append({"operation": operation, "fault": fault, **facts})
+        self.aws.faults(self._faults)
+
+    def clear_faults(self) -> None:
+        """Let everything work again."""
+        assert isinstance(self.aws, EmbeddedAws)
+        self._faults.clear()
+        self.aws.clear_faults()
 
     def relayd(self, *arguments: str, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         """Run a command of relayd to its end."""
@@ -112,8 +141,18 @@ class Cloud:
         counted: Counter[str] = Counter()
         for sent in self.sent():
             line = next(x for x in sent.data.split(b"\r\n") if x.lower().startswith(b"x-relayd-original-message-id:"))
-            counted[line.partition(b":")[2].strip().decode()] += 1
+            counted[line.partition(b":")[2].strip(b" <>").decode()] += 1
         return counted
+
+    def resends(self) -> dict[str, int]:
+        """Original Message-ID of each mail that the ledger says was sent again in doubt, and how often."""
+        database = connect(self.database_url, pool_size=1)
+        query = sa.select(deliveries.c.original_message_id, deliveries.c.resends).where(deliveries.c.resends > 0)
+        try:
+            with database.reading() as connection:
+                return {row.original_message_id: row.resends for row in connection.execute(query)}
+        finally:
+            database.close()
 
     def queued(self) -> tuple[int, int]:
         """Messages in the queue: visible, and in flight."""

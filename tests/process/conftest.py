@@ -1,4 +1,4 @@
-"""One emulated AWS for all process tests; each test has a world of its own in it."""
+"""One embedded AWS for all process tests; each test has a world of its own in it."""
 
 import itertools
 from collections.abc import Iterator
@@ -7,20 +7,37 @@ from pathlib import Path
 import pytest
 
 from relayd.sandbox.aws import EmulatedAws
+from relayd.sandbox.cloud.client import EmbeddedAws
 from tests.process.cloud import Cloud
 
 _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-def emulated_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatedAws]:
-    aws = EmulatedAws(tmp_path_factory.mktemp("aws") / "aws.log")
+def embedded_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedAws]:
+    aws = EmbeddedAws(tmp_path_factory.mktemp("aws") / "aws.log")
+    yield aws
+    aws.stop()
+
+
+@pytest.fixture(scope="session")
+def moto_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatedAws]:
+    aws = EmulatedAws(tmp_path_factory.mktemp("aws") / "moto.log")
     yield aws
     aws.stop()
 
 
 @pytest.fixture
-def cloud(emulated_aws: EmulatedAws, tmp_path: Path) -> Iterator[Cloud]:
-    cloud = Cloud(tmp_path, emulated_aws, next(_numbers))
+def cloud(embedded_aws: EmbeddedAws, tmp_path: Path) -> Iterator[Cloud]:
+    """The embedded AWS, signatures and all."""
+    cloud = Cloud(tmp_path, embedded_aws, next(_numbers))
+    yield cloud
+    cloud.close()
+
+
+@pytest.fixture
+def moto_cloud(moto_aws: EmulatedAws, tmp_path: Path) -> Iterator[Cloud]:
+    """The second implementation."""
+    cloud = Cloud(tmp_path, moto_aws, next(_numbers))
     yield cloud
     cloud.close()

@@ -35,6 +35,17 @@ def test_mail_is_forwarded_and_the_daemon_stops_cleanly(cloud: Cloud) -> None:
         assert line["trace_id"]
 
 
+def test_the_main_job_on_moto(moto_cloud: Cloud) -> None:
+    """The second implementation of AWS agrees: unsigned notifications, trusted by the queue's policy."""
+    moto_cloud.add_mask("shop@mask.example", "me@owner.example", "too@owner.example")
+    daemon = moto_cloud.daemon()
+    moto_cloud.mails(5)
+    assert eventually(lambda: len(moto_cloud.sent()) == 10, 20)
+    assert eventually(lambda: moto_cloud.queued() == (0, 0), 10)
+    assert daemon.stop() == 0
+    assert set(moto_cloud.sends_of_each_mail().values()) == {2}
+
+
 def test_sigterm_with_work_in_flight_loses_and_doubles_nothing(cloud: Cloud) -> None:
     """What was begun is finished, what was not is back in the queue, exit 0 within the grace; the next one goes on."""
     cloud.add_mask()

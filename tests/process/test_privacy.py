@@ -86,8 +86,8 @@ def test_nothing_private_is_in_the_output(cloud: Cloud) -> None:
     cloud.clients.ses.delete_email_identity(EmailIdentity="mask.example")
     try:
         cloud.receiving.accept("canarysource@x.example", ("canarymask@mask.example",), MAIL)
-        refused = "ses_rejected", "address_not_verified", "mail_from_not_verified"
-        assert eventually(lambda: any(line["reason"] in refused for line in daemon.events("message_settled")), 20)
+        settled = "message_settled"
+        assert eventually(lambda: any(line["reason"].startswith("ses_") for line in daemon.events(settled)), 20)
     finally:
         cloud.clients.ses.create_email_identity(EmailIdentity="mask.example")
     pages = "".join(daemon.get(path)[1] for path in ("/metrics", "/status", "/", "/readyz", "/livez"))

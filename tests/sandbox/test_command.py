@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from relayd.commands.sandbox import command
+from relayd.sandbox.cloud.signing import Signing
 from relayd.sandbox.daemon import environment
 from relayd.sandbox.folder import Folder
 from relayd.sandbox.interrupt import Interrupt
@@ -22,21 +23,38 @@ WORLD = World(
     "http://127.0.0.1:1",
     "bucket-1",
     "arn:aws:sns:us-east-1:123456789012:relayd-sandbox",
+    "arn:aws:sns:us-east-1:123456789012:relayd-sandbox-foreign",
     "http://127.0.0.1:1/123456789012/relayd-sandbox",
     "http://127.0.0.1:1/123456789012/relayd-sandbox-dead-letters",
 )
 
 
-def test_the_daemons_settings_are_valid(tmp_path: Path) -> None:
-    """What the sandbox sets is what relayd wants, without a single problem."""
-    made = environment(WORLD, Folder(tmp_path, temporary=False), http_port=8080, otlp_endpoint="http://127.0.0.1:4318")
+@pytest.mark.parametrize("signed", [True, False])
+def test_the_daemons_settings_are_valid(tmp_path: Path, signed: bool) -> None:
+    """What the sandbox sets is what relayd wants; signatures are verified where the certificate is known."""
+    folder = Folder(tmp_path, temporary=False)
+    folder.certificate.write_bytes(Signing().certificate)
+    certificate = folder.certificate if signed else None
+    made = environment(WORLD, folder, http_port=8080, otlp_endpoint="http://127.0.0.1:4318", certificate=certificate)
     settings = Settings.load(made)
+    assert settings.signatures == ("verify" if signed else "trust-queue-policy")
+    assert settings.sns_certificate_file == certificate
     assert settings.mail_domains == (DOMAIN,)
     assert settings.wait_seconds <= 2
     assert settings.http_host == "127.0.0.1"
 
 
-@pytest.mark.parametrize("options", [["--exit"], ["--json"], ["--mails", "-1"], ["--smtp-port", "70000"]])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--exit"],
+        ["--json"],
+        ["--mails", "-1"],
+        ["--smtp-port", "70000"],
+        ["--moto", "--endpoint", "http://127.0.0.1:1"],
+        ["--mails", "1", "--exit", "--page-port", "0"],
+    ],
+)
 def test_options_that_make_no_sense(options: list[str]) -> None:
     """Refused at once, as a wrong call."""
     assert CliRunner().invoke(command, options).exit_code == 2
@@ -54,23 +72,25 @@ def run(program: str) -> "subprocess.CompletedProcess[str]":
 
 
 def test_without_the_extra_it_says_what_to_install() -> None:
-    """A plain installation has no emulator; the hint is the command to type."""
+    """A plain installation has no SMTP door; the hint is the command to type."""
     done = run(
-        "import sys; sys.modules['moto'] = None; sys.argv = ['relayd', 'sandbox']; from relayd.cli import main; main()"
+        "import sys; sys.modules['aiosmtpd'] = None; sys.argv = ['relayd', 'sandbox']; "
+        "from relayd.cli import main; main()"
     )
     assert done.returncode == 2
-    assert "needs moto" in done.stderr
+    assert "needs aiosmtpd" in done.stderr
     assert "pip install 'relayd[sandbox]'" in done.stderr
 
 
-def test_a_port_in_use_is_told_before_anything_starts() -> None:
-    """The most common mistake (a second sandbox) costs no waiting."""
+@pytest.mark.parametrize("option", ["--smtp-port", "--page-port"])
+def test_a_port_in_use_is_told_before_anything_starts(option: str) -> None:
+    """The most common mistake (a second sandbox) costs no waiting, and the hint names the option."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        arguments = ["relayd", "sandbox", "--smtp-port", str(port)]
+        arguments = ["relayd", "sandbox", "--smtp-port", "0", "--page-port", "0", option, str(port)]
         done = run(f"import sys; sys.argv = {arguments}; from relayd.cli import main; main()")
     assert done.returncode == 2
-    assert "is in use" in done.stderr
+    assert f"{option} {port}: the port is in use" in done.stderr
     assert done.stdout == ""
 
 

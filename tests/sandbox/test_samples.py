@@ -6,10 +6,11 @@ import pytest
 
 from relayd.rules.inbound import REASONS
 from relayd.sandbox.receiving import HEADERS_KEPT, Verdicts, header_fields
-from relayd.sandbox.samples import KINDS, ODD, ODD_EVERY, Expected, Sample, samples
+from relayd.sandbox.samples import FORGED, KINDS, ODD, ODD_EVERY, Expected, Sample, samples
 from relayd.sandbox.world import DOMAIN, MASKS, World
 
-WORLD = World("http://127.0.0.1:1", "bucket", "arn:aws:sns:us-east-1:123456789012:topic", "queue", "dead")
+TOPIC = "arn:aws:sns:us-east-1:123456789012:topic"
+WORLD = World("http://127.0.0.1:1", "bucket", TOPIC, f"{TOPIC}-foreign", "queue", "dead")
 ENOUGH = ODD_EVERY * len(ODD) + len(KINDS)
 
 
@@ -32,6 +33,12 @@ def test_every_kind_comes_up_and_numbers_count() -> None:
     assert [sample.number for sample in run] == list(range(1, ENOUGH + 1))
     assert {sample.kind for sample in run if sample.route == "door"} == {kind.name for kind in KINDS}
     assert {sample.kind for sample in run if sample.route != "door"} == {name for name, _, _ in ODD}
+
+
+def test_signatures_bring_forgeries() -> None:
+    """Where relayd verifies, it is also shown what it has to refuse: forged, unsigned, a certificate of somebody's."""
+    run = list(samples(ODD_EVERY * len(ODD + FORGED), WORLD, signed=True))
+    assert {sample.kind for sample in run if sample.route != "door"} == {name for name, _, _ in ODD + FORGED}
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)

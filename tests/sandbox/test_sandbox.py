@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from relayd.sandbox.aws import EmulatedAws
+from relayd.sandbox.samples import ODD_EVERY
+from tests.sandbox.browser import CHROMIUM, Browser
 
 pytestmark = pytest.mark.process
 
@@ -32,21 +34,28 @@ def summary_of(done: "subprocess.CompletedProcess[str]") -> dict[str, object]:
     return found
 
 
-def test_varied_mails_all_end_as_they_should(tmp_path: Path) -> None:
-    """The whole way, through the door and back out of SES: every mail exactly once, and only JSON on stdout."""
-    command = [*RELAYD, "--mails", "45", "--exit", "--json", "--data", str(tmp_path)]
+@pytest.mark.parametrize(("options", "mails"), [((), 120), (("--moto",), 45)])
+def test_varied_mails_all_end_as_they_should(tmp_path: Path, options: tuple[str, ...], mails: int) -> None:
+    """The whole way, through the door and back out of SES: every mail exactly once, and only JSON on stdout.
+
+    On both emulators; with the embedded one signatures are verified, and forged messages are among the odd ones.
+    """
+    command = [*RELAYD, *options, "--mails", str(mails), "--exit", "--json", "--data", str(tmp_path)]
     summary = summary_of(subprocess.run(command, capture_output=True, text=True, timeout=100, check=False))
     assert set(summary) == {
-        "sent", "forwarded", "discarded", "dead_lettered", "duplicates", "lost", "p50_ms", "p99_ms",
+        "sent", "forwarded", "discarded", "dead_lettered", "duplicates", "lost", "p50_ms", "p99_ms", "mails_per_second",
     }  # fmt: skip
-    assert (summary["sent"], summary["duplicates"], summary["lost"], summary["dead_lettered"]) == (45, 0, 0, 3)
+    odd = mails // ODD_EVERY
+    assert (summary["sent"], summary["duplicates"], summary["lost"], summary["dead_lettered"]) == (mails, 0, 0, odd)
     discarded = summary["discarded"]
     assert isinstance(discarded, dict)
-    assert summary["forwarded"] == 45 - 3 - sum(discarded.values())
+    assert summary["forwarded"] == mails - odd - sum(discarded.values())
+    assert float(str(summary["mails_per_second"])) > 0
     # Private by design, also here: the daemon's log has none of the addresses and subjects that went through it.
     log = (tmp_path / "relayd.log").read_text()
     assert '"event": "message_settled"' in log
     assert "@" not in log
+    assert ("forged_signature" in log) == (options == ())
 
 
 def test_an_emulator_that_already_runs(tmp_path: Path) -> None:
@@ -81,7 +90,7 @@ class Running:
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(
-            RELAYD,
+            (*RELAYD, "--page-port", "0"),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -113,7 +122,11 @@ class Running:
 
     @property
     def smtp_port(self) -> int:
-        return int(self.text.partition("'127.0.0.1', ")[2].partition(")")[0])
+        return int(self.text.partition("--server 127.0.0.1:")[2].partition(" ")[0])
+
+    @property
+    def page_url(self) -> str:
+        return self.text.partition("Look at it")[2].split()[0]
 
     def children(self) -> list[int]:
         path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
@@ -166,6 +179,39 @@ def test_mail_is_shown_as_it_happens_and_ctrl_c_ends_it_all(running: Running) ->
     assert gone(children, 1)
     assert not Path(folder).exists()
     assert "Traceback" not in running.text
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here (Debian: apt install chromium)")
+def test_the_incident_does_not_happen(running: Running, tmp_path: Path) -> None:
+    """S3 is made slow on the page, mail is sent from it: it waits, is forwarded, and /livez answers all the while."""
+    running.wait_for(READY)
+    browser = Browser(tmp_path / "profile")
+    try:
+        browser.size(1280, 900)
+        browser.open(running.page_url)
+        browser.wait("document.querySelector('form.write')")
+        browser.run("document.querySelector('#switch-s3 input[value=\"slow-5\"]').click()")
+        browser.wait("document.querySelector('#switch-s3.bad')")
+        browser.run("document.getElementById('burst').click()")
+        browser.wait(
+            "document.getElementById('narration').innerText.includes('16 of 16 slots are busy, 9 mails wait in SQS')"
+        )
+        browser.run("document.querySelector('#switch-s3 input[value=\"normal\"]').click()")
+        browser.wait("document.getElementById('narration').innerText.includes('nothing was lost')")
+        browser.wait("document.querySelector('#totals .forwarded').innerText === '25 forwarded'")
+        assert browser.run("document.querySelectorAll('.missed').length") == 0
+        browser.run("document.querySelector('#mails li:last-child a').click()")
+        browser.wait(
+            "[...document.querySelectorAll('.waterfall li')].some((li) => /S3.Get[^]*5,\\d{3} ms/.test(li.innerText))"
+        )
+        browser.run("document.getElementById('tab-headers').click()")
+        browser.wait("document.querySelector('.fields tr.rewritten')")
+        assert browser.complaints() == []
+        assert {url.split("/")[2] for url in browser.requested()} == {running.page_url.split("/")[2]}
+    finally:
+        browser.close()
+    running.process.send_signal(signal.SIGINT)
+    assert running.process.wait(10) == 0
 
 
 def test_a_second_ctrl_c_does_not_wait(running: Running) -> None:

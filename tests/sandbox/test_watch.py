@@ -34,7 +34,8 @@ class FakeQueue:
         self.hidden = []
 
     def get_queue_attributes(self, **_: object) -> dict[str, Any]:
-        return {"Attributes": {"Shown": str(len(self.visible)), "Hidden": str(len(self.hidden))}}
+        counts = {"": len(self.visible), "NotVisible": len(self.hidden)}
+        return {"Attributes": {f"ApproximateNumberOfMessages{name}": str(count) for name, count in counts.items()}}
 
     def receive_message(self, **_: object) -> dict[str, Any]:
         self.receives += 1

@@ -1,0 +1,58 @@
+"""Which AWS the sandbox runs on: the embedded one, moto's server, or one that already runs somewhere."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from relayd.sandbox.aws import EmulatedAws as MotoServer
+from relayd.sandbox.aws import Sent
+from relayd.sandbox.page.switch import Switch, rules
+
+Which = Literal["embedded", "moto"]
+
+SLOW_QUEUE = 16
+"""Sample mails that are on their way at once, with an emulator whose receive slows with the queue's depth, as moto's
+does: as many as the daemon has slots."""
+FAST_QUEUE = 32
+"""And with ours: enough that the daemon never waits for the next one."""
+
+
+class Emulator(Protocol):
+    """An emulated AWS in a process of its own."""
+
+    @property
+    def endpoint(self) -> str: ...
+    @property
+    def alive(self) -> bool: ...
+    def sent(self, since: int = 0, *, raw: bool = True) -> list[Sent]: ...
+    def stop(self) -> None: ...
+    def kill(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Emulation:
+    """What the sandbox runs on, and what it can do with it."""
+
+    emulator: Emulator | None
+    """None: one that is not ours."""
+    switch: Switch
+    in_flight: int
+    """Sample mails that are on their way at once."""
+    certificate: Callable[[], bytes] | None = None
+    """What its SNS signs with, as PEM; None where that cannot be known."""
+
+
+def start(which: Which, log: Path) -> Emulation:
+    """Begin to start one; its `endpoint` waits until it is there."""
+    if which == "moto":
+        return Emulation(MotoServer(log), Switch(None, "moto's server has no faults: leave out --moto."), SLOW_QUEUE)
+    from relayd.sandbox.cloud.client import EmbeddedAws
+
+    aws = EmbeddedAws(log)
+    return Emulation(aws, Switch(lambda modes: aws.faults(rules(modes))), FAST_QUEUE, aws.certificate)
+
+
+def foreign() -> Emulation:
+    """One that already runs somewhere."""
+    return Emulation(None, Switch(None, "The emulator is not the sandbox's own: leave out --endpoint."), SLOW_QUEUE)

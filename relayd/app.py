@@ -33,6 +33,8 @@ POLL_MARGIN = 5.0
 """Seconds beyond the long poll's own wait before a poll counts as hung."""
 RECEIVE_BACKOFF = 30.0
 DAY = 86_400.0
+DEBTS_EVERY = 30.0
+"""Seconds between looks at what the ledger is owed; mail that comes pays it sooner."""
 TELEMETRY_SECONDS = 5.0
 """For the last spans. With the default grace of 50 s this ends well inside Kubernetes' 60."""
 
@@ -96,7 +98,14 @@ def build(settings: Settings, clock: Clock, telemetry: Telemetry) -> Daemon:
         grace=settings.grace_seconds,
     )
     relay = Relay(ports, _relay_settings(settings, clients.ses_region))
-    supervisor = Supervisor(queue, relay, clock, health, engine, [Chore("prune", DAY, lambda: _prune(ledger))])
+    supervisor = Supervisor(
+        queue,
+        relay,
+        clock,
+        health,
+        engine,
+        [Chore("prune", DAY, lambda: _prune(ledger)), Chore("debts", DEBTS_EVERY, relay.pay_debts)],
+    )
     server = _health_server(settings, clock, health, supervisor, telemetry, facts)
     return Daemon(supervisor, server, database, telemetry, settings)
 

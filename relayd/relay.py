@@ -74,8 +74,12 @@ class Relay:
             attempt.failed_whole(error)
         return attempt.conclude()
 
+    def pay_debts(self) -> None:
+        """Make up for what the ledger could not be told while it was away. Raises what it raises while it still is."""
+        self._debts.pay(self._ports.ledger)
+
     def _route(self, lease: Lease, attempt: Attempt) -> None:
-        decoded = self._decode(lease.message)
+        decoded = self._decode(lease.message, attempt)
         if isinstance(decoded, Notice):
             attempt.discarded(decoded.kind)
             return
@@ -109,12 +113,12 @@ class Relay:
 
     # The steps, in order.
 
-    def _decode(self, message: Message) -> Decoded | Notice:
+    def _decode(self, message: Message, attempt: Attempt) -> Decoded | Notice:
         with spans.step(names.DECODE):
             envelope = sns.open_envelope(message.body, message.attributes)
             spans.link(envelope.traceparent or message.trace_header)
             if self._settings.verify_signatures:
-                self._verify(envelope)
+                self._verify(envelope, attempt)
             if envelope.topic_arn is not None and not admits(self._settings.topic_arns, envelope.topic_arn):
                 raise PermanentError("foreign_topic")
             notification = ses.read(envelope)
@@ -126,13 +130,15 @@ class Relay:
                 raise PermanentError("foreign_bucket")
             return Decoded(message, notification)
 
-    def _verify(self, envelope: Envelope) -> None:
+    def _verify(self, envelope: Envelope, attempt: Attempt) -> None:
         if envelope.signed is None:
             raise PermanentError("unsigned", "raw delivery needs RELAYD_SIGNATURES=trust-queue-policy")
         url = envelope.signed.certificate_url
         if not sns.certificate_host_allowed(url):
             raise PermanentError("foreign_certificate")
-        sns.verify(envelope.signed, self._ports.certificates.fetch(url))
+        certificate = self._ports.certificates.fetch(url)
+        attempt.worked.add("certificates")
+        sns.verify(envelope.signed, certificate)
 
     def _decide(self, decoded: Decoded) -> Decided:
         received = decoded.received
@@ -149,7 +155,7 @@ class Relay:
         mail_id = decided.decoded.received.mail_id
         deliveries: list[Delivery] = []
         with spans.step(names.CLAIM):
-            self._debts.pay(self._ports.ledger)
+            self.pay_debts()
             if not decided.decisions:
                 self._discard(DeliveryKey(mail_id, ""), Discard("no_recipient"), decided.decoded.message, attempt)
             for recipient, decision in decided.decisions:

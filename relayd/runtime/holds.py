@@ -5,6 +5,7 @@ the pause one message at a time tries, until one gets through. (Limits that adap
 will take this room's place.)
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
@@ -21,8 +22,12 @@ PAUSE_CAP = 300.0
 DISTINCT = 3
 """An error that may belong to one object or one mailbox holds only after so many distinct ones met it without a success
 between them: else one bad mail could stop everything."""
+PAUSE_NARROW = 1.0
+"""Seconds of pause for such an error: each message that meets it waits on its own, and there may be good mail behind
+it. One message at a time, and one second between them, is slow enough for a dependency that refuses everything."""
 SUSPECTS = 1000
-"""Distinct subjects that are remembered; by then it is no longer a question."""
+KNOWN_SECONDS = 3600.0
+"""How many subjects that met an error are remembered, and how long after they last did."""
 
 
 @dataclass
@@ -41,7 +46,8 @@ class Holds:
         self._tell = changed
         self._lock = clock.condition()
         self._holds: dict[Dependency, _Hold] = {}
-        self._suspects: dict[Dependency, set[str]] = {}
+        self._suspects: dict[Dependency, OrderedDict[str, float]] = {}
+        self._news: dict[Dependency, int] = {}
 
     def met(self, error: HoldError, message_id: str) -> float:
         """A message met this error. Returns the seconds after which it is worth coming back."""
@@ -60,7 +66,7 @@ class Holds:
         with self._lock:
             ended = [dependency for dependency in dependencies if self._holds.pop(dependency, None) is not None]
             for dependency in dependencies:
-                self._suspects.pop(dependency, None)
+                self._news.pop(dependency, None)
         for dependency in ended:
             self._tell(dependency, None)
             log.info("hold_ended", dependency=dependency)
@@ -89,15 +95,19 @@ class Holds:
         return max((hold.until - now for hold in self._holds.values()), default=0.0)
 
     def _is_news(self, error: HoldError, subject: str) -> bool:
-        """Whether an error that may be one subject's own speaks against the dependency: only if it is the third
-        distinct one without a success between, or one more after that. One that is known says nothing new, or a few
-        bad mailboxes, coming back again and again, would prolong a hold of all the others for ever.
+        """Whether an error that may be one subject's own speaks against the dependency: only if it is the third new one
+        without a success between, or one more after that. One that is known says nothing, however often it comes back:
+        a few bad mailboxes would otherwise hold up all the others for ever.
         """
-        suspects = self._suspects.setdefault(error.dependency, set())
-        if subject in suspects or len(suspects) >= SUSPECTS:
-            return False
-        suspects.add(subject)
-        return len(suspects) >= DISTINCT
+        now = self._clock.monotonic()
+        suspects = self._suspects.setdefault(error.dependency, OrderedDict())
+        known = now - suspects.pop(subject, -KNOWN_SECONDS) < KNOWN_SECONDS
+        suspects[subject] = now
+        if len(suspects) > SUSPECTS:
+            suspects.popitem(last=False)
+        if not known:
+            self._news[error.dependency] = self._news.get(error.dependency, 0) + 1
+        return not known and self._news[error.dependency] >= DISTINCT
 
     def _open(self, error: HoldError) -> tuple[float, bool]:
         """Seconds of pause, and whether it begins now."""
@@ -106,7 +116,9 @@ class Holds:
         if hold is not None and hold.until > now:
             # Sixteen messages that meet one outage together are one hold, not sixteen doublings.
             return hold.until - now, False
-        pause = PAUSE_FIRST if hold is None else min(PAUSE_CAP, hold.pause * 2)
+        pause = PAUSE_NARROW
+        if error.wide:
+            pause = PAUSE_FIRST if hold is None else min(PAUSE_CAP, hold.pause * 2)
         pause = max(pause, error.retry_after or 0.0)
         self._holds[error.dependency] = _Hold(error.reason, now + pause, min(pause, PAUSE_CAP))
         return pause, True

@@ -56,10 +56,12 @@ class Settler:
         self._unfinished: OrderedDict[str, None] = OrderedDict()
         self._thread: Thread = clock.spawn("settler", self._run)
 
-    def submit(self, settlement: Settlement) -> None:
-        """Settle soon. The message's extension must have been dropped. Waits while too many are pending."""
+    def submit(self, settlement: Settlement, *, wait: bool = True) -> None:
+        """Settle soon. The message's extension must have been dropped. Waits while too many are pending; a stop, which
+        has a deadline of its own, does not wait.
+        """
         with self._changed:
-            while len(self._pending) >= self._bound and not self._stopping:
+            while wait and len(self._pending) >= self._bound and not self._stopping:
                 self._changed.wait(1.0)
             settlement.queued_at = self._clock.monotonic()
             self._pending.append(settlement)

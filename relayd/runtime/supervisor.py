@@ -6,6 +6,7 @@ from functools import partial
 
 import structlog
 
+from relayd.errors import RelaydError
 from relayd.ports import Clock, Queue
 from relayd.relay import Relay
 from relayd.runtime.health import HealthState
@@ -75,6 +76,7 @@ class Supervisor:
         self._turn = Turn(
             relay, queue, clock, keeper=self.keeper, settler=self.settler, holds=self.holds, condition=health.condition
         )
+        self._relay = relay
         self._workers = Workers(clock, self.slots, self._turn)
         self._poller: Poller | None = None
 
@@ -118,6 +120,8 @@ class Supervisor:
             self._turn.unpark()
         idle = self.slots.wait_idle(self._left(deadline - FLUSH_SECONDS))
         self._workers.stop()
+        # What the ledger is owed is known to nobody else. In a thread, because a database may hang.
+        self._clock.spawn("debts", self._pay_debts).join(self._left(deadline - FLUSH_SECONDS / 2))
         flushed = self.settler.stop(self._left(deadline))
         # Last of all, because until here leases had to outlive the work and its settlement.
         self.keeper.stop(self._left(deadline))
@@ -148,6 +152,12 @@ class Supervisor:
         """How many messages are past their deadline, and a margin, and still being worked on."""
         limit = self._clock.monotonic() - WEDGED_MARGIN
         return sum(lease.deadline < limit for lease in self.keeper.in_hand())
+
+    def _pay_debts(self) -> None:
+        try:
+            self._relay.pay_debts()
+        except RelaydError as error:
+            log.warning("debts_unpaid", reason=error.reason)
 
     def _left(self, deadline: float) -> float:
         return max(0.0, deadline - self._clock.monotonic())

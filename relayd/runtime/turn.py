@@ -79,7 +79,7 @@ class Turn:
             self._parking = False
             parked, self._parked = self._parked, []
         for lease, outcome, report in parked:
-            self._settle(lease, outcome, report)
+            self._settle(lease, outcome, report, wait=False)
 
     def _take(self, lease: Lease) -> None:
         message = lease.message
@@ -98,7 +98,7 @@ class Turn:
             else:
                 self._settle(lease, outcome, report)
 
-    def _settle(self, lease: Lease, outcome: Outcome, report: Report) -> None:
+    def _settle(self, lease: Lease, outcome: Outcome, report: Report, *, wait: bool = True) -> None:
         visible = visible_in(outcome)
         with self._lock:
             if self._parking and visible is not None:
@@ -113,7 +113,7 @@ class Turn:
             settle.end(problem)
             report(name(outcome), outcome.reason, problem)
 
-        self._settler.submit(Settlement(lease, visible, done))
+        self._settler.submit(Settlement(lease, visible, done), wait=wait)
 
     def _work(self, lease: Lease) -> Worked:
         if self._settler.was_finished(lease.message.message_id):

@@ -119,6 +119,7 @@ LOG_EVENTS = MappingProxyType(
         "message_bug": "An unforeseen exception in one message, as types and places. The message is tried ten times.",
         "in_doubt_resend": "An earlier send is in doubt and its claim expired: it is sent once more.",
         "record_failed": "A send succeeded and could not be recorded by the deadline; that is made up for later.",
+        "debts_unpaid": "At the stop the ledger was still away: a send may be found in doubt; claims expire.",
         "debt_forgotten": "What was owed to the ledger could not be made up for, and is not tried again.",
         "give_back_failed": "A claim could not be given back now; that is made up for later.",
         "dead_letter_failed": "The copy for the dead-letter queue failed; the message stays and is tried again.",

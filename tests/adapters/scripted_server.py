@@ -30,6 +30,8 @@ class Answer:
     length: int | None = None
     pause: float = 0.0
     """Seconds between the bytes of the body; the body goes out at once if 0."""
+    late: float = 0.0
+    """Seconds before the request is read at all: meanwhile the client cannot even send a large one."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,8 @@ class ScriptedServer:
         self._listener.close()
         for connection in self._connections:
             with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+                # Not the TLS socket's own shutdown, which pulls the rug from under the thread that reads.
+                socket.socket.shutdown(connection, socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join(timeout=5)
 
@@ -111,6 +114,7 @@ class ScriptedServer:
 
     def _serve(self, connection: socket.socket, number: int) -> None:
         with contextlib.suppress(OSError, EOFError), self._dressed(connection) as connection:
+            self._connections[number - 1] = connection
             connection.settimeout(5)
             while not self._ended.is_set():
                 step = self._steps[0]
@@ -118,6 +122,8 @@ class ScriptedServer:
                     self._next()
                     self._be_rude(connection, step)
                     return
+                if isinstance(step, Answer):
+                    self._ended.wait(step.late)
                 request = _read_request(connection, number)
                 step = self._next()
                 self.requests.append(request)
@@ -176,7 +182,7 @@ def _read_request(connection: socket.socket, number: int) -> Request:
 
 
 def _some(connection: socket.socket) -> bytes:
-    data = connection.recv(1 << 20)
+    data = connection.recv(1 << 16)
     if not data:
         raise EOFError
     return data

@@ -34,6 +34,8 @@ MAIL = Outgoing(
     data=b"From: token@mask.example\r\n\r\n\x00\xff body\r\n",
     tags={"relayd-delivery": "d1-2"},
 )
+LARGE = Outgoing(MAIL.sender, MAIL.recipient, b"x" * 12_000_000)
+"""More than the buffers between us and a server hold."""
 ACCEPTED = Answer(body=b'{"MessageId": "0100-ses"}')
 
 
@@ -65,6 +67,14 @@ def tls(folder: Path) -> tuple[ssl.SSLContext, Path]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(chain)
     return context, bundle
+
+
+def tls_session(folder: Path) -> tuple[ssl.SSLContext, Session]:
+    """A server's side of TLS for localhost, and a session that trusts it."""
+    server_side, bundle = tls(folder)
+    session = fake_session()
+    session.set_config_variable("ca_bundle", str(bundle))
+    return server_side, session
 
 
 def failure(*steps: Step, mail: Outgoing = MAIL, read: float = 5.0) -> RelaydError:
@@ -275,9 +285,7 @@ class TestNoAnswer:
 
     def test_over_tls_too(self, tmp_path: Path) -> None:
         """The connections that AWS is really reached by know their progress as well."""
-        server_side, bundle = tls(tmp_path)
-        secure = fake_session()
-        secure.set_config_variable("ca_bundle", str(bundle))
+        server_side, secure = tls_session(tmp_path)
         with ScriptedServer(ACCEPTED, Reset(after_request=True), wrap=server_side.wrap_socket) as server:
             endpoint = server.endpoint.replace("http://127.0.0.1", "https://localhost")
             one = mailer(endpoint, session=secure)
@@ -286,11 +294,37 @@ class TestNoAnswer:
                 one.send(MAIL)
         with ScriptedServer(Hang(after_request=False), wrap=server_side.wrap_socket) as server:
             endpoint = server.endpoint.replace("http://127.0.0.1", "https://localhost")
-            large = Outgoing(MAIL.sender, MAIL.recipient, b"x" * 20_000_000)
             with pytest.raises(TransientError):
-                mailer(endpoint, session=secure, read=0.6).send(large)
+                mailer(endpoint, session=secure, read=0.6).send(LARGE)
             with pytest.raises(TransientError, match="SSLError"):
                 mailer(endpoint).send(MAIL)  # a certificate that nobody vouches for
+
+    @pytest.mark.parametrize("over", ["http", "https"])
+    def test_a_large_mail_that_is_slow_to_be_taken_is_sent(self, over: str, tmp_path: Path) -> None:
+        """The connect timeout has no say once a connection is open: not over TLS, not on one that is used again."""
+        server_side, secure = tls_session(tmp_path)
+        slow = Answer(body=ACCEPTED.body, late=0.7)
+        with ScriptedServer(slow, slow, wrap=server_side.wrap_socket if over == "https" else None) as server:
+            one = mailer(server.endpoint.replace("http://127.0.0.1", f"{over}://localhost"), session=secure)
+            for _ in range(2):
+                assert one.send(LARGE) == "0100-ses"
+            assert [request.connection for request in server.requests] == [1, 1]
+
+    @pytest.mark.parametrize("over", ["http", "https"])
+    def test_a_large_mail_that_is_not_taken_is_given_up_at_the_read_timeout(self, over: str, tmp_path: Path) -> None:
+        """It bounds the sending on a connection that is used again as on a new one, neither sooner nor much later."""
+        server_side, secure = tls_session(tmp_path)
+        hang = Hang(after_request=False)
+        with ScriptedServer(ACCEPTED, hang, wrap=server_side.wrap_socket if over == "https" else None) as server:
+            endpoint = server.endpoint.replace("http://127.0.0.1", f"{over}://localhost")
+            one = mailer(endpoint, session=secure, read=0.6)
+            one.send(MAIL)
+            # The second of these finds a connection of its own, and it hangs as the one that was used again did.
+            for _ in range(2):
+                began = time.monotonic()
+                with pytest.raises(TransientError):
+                    one.send(LARGE)
+                assert 0.5 < time.monotonic() - began < 1.4
 
     def test_doubt_does_not_stick(self) -> None:
         """What one call came to says nothing about the next one of the same thread."""

@@ -3,7 +3,8 @@
 import json
 
 from relayd.errors import HoldError, InDoubtError, PermanentError, TransientError
-from tests.engine.world import World, notification
+from tests.engine.world import TOPIC, World, notification
+from tests.wire import samples
 
 
 def test_every_mail_is_forwarded_once_and_its_message_deleted() -> None:
@@ -537,20 +538,19 @@ def test_a_certificate_that_cannot_be_fetched_is_a_hold() -> None:
 
     class Unfetchable:
         asked: list[str] = []  # noqa: RUF012 - one instance
+        certificate: bytes | None = None
 
         def fetch(self, url: str) -> bytes:
             self.asked.append(url)
-            raise HoldError("certificates", "certificate_unavailable")
+            if self.certificate is None:
+                raise HoldError("certificates", "certificate_unavailable")
+            return self.certificate
 
     unfetchable = Unfetchable()
     world.certificates = unfetchable
-    signature = {
-        "Signature": "eA==",
-        "SignatureVersion": "1",
-        "SigningCertURL": "https://sns.eu-west-1.amazonaws.com/SimpleNotificationService-0.pem",
-    }
     for number in range(5):
-        world.mail(f"mail-{number}", body=json.dumps({**json.loads(notification(f"mail-{number}")), **signature}))
+        inner = json.loads(notification(f"mail-{number}"))["Message"]
+        world.mail(f"mail-{number}", body=json.dumps(samples.envelope(inner, TopicArn=TOPIC)))
     daemon = world.daemon()
     daemon.start()
     world.clock.sleep(1800)
@@ -559,7 +559,11 @@ def test_a_certificate_that_cannot_be_fetched_is_a_hold() -> None:
     assert world.queue.dead_letters == []
     assert world.store.fetches == []
     assert len(unfetchable.asked) < 20
+    unfetchable.certificate = samples.certificate(samples.key())
+    assert world.until(lambda: not world.queue.left)
+    assert daemon.holds.held() == {}
     assert daemon.stop()
+    assert len(world.mailer.sent) == 5
 
 
 def test_unsigned_and_foreign_certificates_are_rejected_without_a_fetch() -> None:

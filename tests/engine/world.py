@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from relayd.ports import Certificates
 from relayd.relay import Relay
 from relayd.runtime.health import HealthState
-from relayd.runtime.supervisor import EngineSettings, Supervisor
+from relayd.runtime.supervisor import Chore, EngineSettings, Supervisor
 from relayd.stages import Ports, RelaySettings
 from tests.fakes.clock import VirtualClock
 from tests.fakes.directory import FakeDirectory
@@ -99,7 +99,7 @@ class World:
         self.certificates: Certificates = NoCertificates()
         self.health = HealthState(turn_limit=self.wait + 35)
 
-    def daemon(self, mailer: FakeMailer | None = None) -> Supervisor:
+    def daemon(self, mailer: FakeMailer | None = None, chores: Sequence[Chore] = ()) -> Supervisor:
         """A supervisor that has not started yet."""
         settings = RelaySettings(
             mail_domains=frozenset({"mask.example"}),
@@ -114,7 +114,8 @@ class World:
         )
         ports = Ports(self.store, mailer or self.mailer, self.directory, self.ledger, self.certificates, self.clock)
         engine = EngineSettings(self.concurrency, self.wait, self.visibility, self.deadline, self.grace)
-        return Supervisor(self.queue, Relay(ports, settings, jitter=lambda: 0.5), self.clock, self.health, engine)
+        relay = Relay(ports, settings, jitter=lambda: 0.5)
+        return Supervisor(self.queue, relay, self.clock, self.health, engine, chores)
 
     def mail(self, mail_id: str, data: bytes = MAIL, body: str | None = None) -> str:
         """Let a mail arrive: in S3, then in the queue. Returns the SQS message id."""

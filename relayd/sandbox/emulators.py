@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from relayd.sandbox.aws import EmulatedAws as MotoServer
-from relayd.sandbox.aws import Sent
+from relayd.sandbox.child import Sent
+from relayd.sandbox.moto_server import MotoServer
 from relayd.sandbox.page.switch import Switch, rules
 
 Which = Literal["embedded", "moto"]

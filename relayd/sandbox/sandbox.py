@@ -13,7 +13,7 @@ from rich.console import Console
 
 from relayd.errors import RelaydError
 from relayd.sandbox import emulators
-from relayd.sandbox.aws import Sent
+from relayd.sandbox.child import Sent
 from relayd.sandbox.daemon import Daemon, environment
 from relayd.sandbox.door import Door, open_port
 from relayd.sandbox.emulators import Emulation

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from relayd.sandbox.aws import Sent
+from relayd.sandbox.child import Sent
 from relayd.sandbox.outcomes import DeadLetter, Ended, Summary
 from relayd.sandbox.receiving import Accepted
 from relayd.sandbox.traces import Span

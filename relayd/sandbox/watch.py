@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from relayd.adapters.dead_letters import REASON
 from relayd.adapters.schema import deliveries
-from relayd.sandbox.aws import Sent
+from relayd.sandbox.child import Sent
 from relayd.sandbox.outcomes import DeadLetter, Ended
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from relayd.adapters.database import Database
+from tests.cloud.server import embedded  # noqa: F401 -- pytest finds fixtures in conftest
 from tests.contract.databases import open_database, postgres_server, sqlite_url
 from tests.fakes.clock import VirtualClock
 

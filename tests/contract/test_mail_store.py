@@ -1,4 +1,4 @@
-"""What a MailStore promises, on the fake and on S3 as moto has it."""
+"""What a MailStore promises, on the fake and on S3 as moto and the embedded AWS have it."""
 
 from collections.abc import Callable
 
@@ -28,7 +28,7 @@ def fakes() -> tuple[MailStore, Put]:
     return store, store.put
 
 
-def on_moto(server: MotoServer) -> tuple[MailStore, Put]:
+def on_s3(server: MotoServer) -> tuple[MailStore, Put]:
     bucket = server.new_bucket()
 
     def put(key: str, data: bytes) -> S3Content:
@@ -38,9 +38,9 @@ def on_moto(server: MotoServer) -> tuple[MailStore, Put]:
     return S3MailStore(server.relayd_client("s3"), clock=SystemClock()), put
 
 
-@pytest.fixture(params=["fake", "moto"])
+@pytest.fixture(params=["fake", "moto", "embedded"])
 def world(request: pytest.FixtureRequest) -> tuple[MailStore, Put]:
-    return fakes() if request.param == "fake" else on_moto(request.getfixturevalue("moto"))
+    return fakes() if request.param == "fake" else on_s3(request.getfixturevalue(request.param))
 
 
 def any_size(size: int) -> None:

@@ -1,4 +1,4 @@
-"""What a Mailer promises, on the fake and on SES as moto has it."""
+"""What a Mailer promises, on the fake and on SES as moto and the embedded AWS have it."""
 
 from collections.abc import Callable
 
@@ -27,21 +27,26 @@ def on_fake() -> tuple[Mailer, Accepted]:
     return fake, lambda: [(send.mail.sender, send.mail.recipient, send.mail.data) for send in fake.sent]
 
 
-def on_moto(server: MotoServer) -> tuple[Mailer, Accepted]:
+def on_ses(server: MotoServer) -> tuple[Mailer, Accepted]:
     if not server.ses.list_email_identities()["EmailIdentities"]:
         server.ses.create_email_identity(EmailIdentity="mask.example")
     before = len(server.sent_mails())
 
     def accepted() -> list[tuple[str, str, bytes]]:
         mails = server.sent_mails()[before:]
-        return [(mail["source"], *mail["destinations"], mail["raw_data"].encode()) for mail in mails]
+        return [(mail["source"], *mail["destinations"], _bytes(mail["raw_data"])) for mail in mails]
 
     return SesMailer(server.relayd_client("sesv2"), configuration_set=None), accepted
 
 
-@pytest.fixture(params=["fake", "moto"])
+def _bytes(raw: str | bytes) -> bytes:
+    """moto remembers text."""
+    return raw.encode() if isinstance(raw, str) else raw
+
+
+@pytest.fixture(params=["fake", "moto", "embedded"])
 def world(request: pytest.FixtureRequest) -> tuple[Mailer, Accepted]:
-    return on_fake() if request.param == "fake" else on_moto(request.getfixturevalue("moto"))
+    return on_fake() if request.param == "fake" else on_ses(request.getfixturevalue(request.param))
 
 
 def test_a_send_reaches_its_one_recipient(world: tuple[Mailer, Accepted]) -> None:

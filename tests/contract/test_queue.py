@@ -1,4 +1,4 @@
-"""What a Queue promises, on the fake and on SQS as moto has it."""
+"""What a Queue promises, on the fake and on SQS as moto and the embedded AWS have it."""
 
 import threading
 import time
@@ -50,14 +50,14 @@ class FakeWorld:
         return [(dead.body, {"relayd-reason": dead.reason, **dead.attributes}) for dead in self.fake.dead_letters]
 
 
-class MotoWorld:
-    def __init__(self, moto: MotoServer, max_receive_count: int = 1000) -> None:
-        self._sqs = moto.sqs
-        self._url, self._dead_url = moto.new_queue(max_receive_count=max_receive_count)
+class SqsWorld:
+    def __init__(self, server: MotoServer, max_receive_count: int = 1000) -> None:
+        self._sqs = server.sqs
+        self._url, self._dead_url = server.new_queue(max_receive_count=max_receive_count)
         self.queue: Queue = SqsQueue(
             self._url,
-            poll_client=moto.relayd_client("sqs"),
-            client=moto.relayd_client("sqs"),
+            poll_client=server.relayd_client("sqs"),
+            client=server.relayd_client("sqs"),
             dead_letter_url=self._dead_url,
         )
 
@@ -87,17 +87,26 @@ class MotoWorld:
 MakeWorld = Callable[..., World]
 
 
-@pytest.fixture(params=["fake", "moto"])
-def make(request: pytest.FixtureRequest) -> MakeWorld:
+def worlds(request: pytest.FixtureRequest) -> MakeWorld:
     if request.param == "fake":
         return FakeWorld
-    server: MotoServer = request.getfixturevalue("moto")
-    return lambda **options: MotoWorld(server, **options)
+    server: MotoServer = request.getfixturevalue(request.param)
+    return lambda **options: SqsWorld(server, **options)
+
+
+@pytest.fixture(params=["fake", "moto", "embedded"])
+def make(request: pytest.FixtureRequest) -> MakeWorld:
+    return worlds(request)
 
 
 @pytest.fixture
 def world(make: MakeWorld) -> World:
     return make()
+
+
+@pytest.fixture(params=["fake", "embedded"])
+def strict(request: pytest.FixtureRequest) -> World:
+    return worlds(request)()
 
 
 def one(messages: list[Message]) -> Message:
@@ -244,49 +253,60 @@ class TestDeadLetters:
         assert [body for body, _ in world.dead_letters()] == ["poison"]
 
 
-class TestOnlyOnTheFake:
-    """What AWS documents and moto gets wrong: the fake stands for it alone."""
+class TestWhereMotoLies:
+    """What AWS documents and moto gets wrong: the fake and the embedded AWS agree on it."""
 
-    def test_a_stale_delete_deletes_nothing(self) -> None:
+    def test_a_stale_delete_deletes_nothing(self, strict: World) -> None:
         """An old handle answers success and deletes nothing. (moto deletes with any handle it ever gave out.)"""
-        world = FakeWorld()
-        world.publish("twice")
-        old = one(world.queue.receive(1, 0, 1))
-        new = one(world.queue.receive(1, 5, 30))
-        assert world.queue.delete([old.receipt_handle]) == [None]
-        assert world.fake.left == {old.message_id}
-        world.fake.faults.stale_delete = "error"
-        assert world.queue.delete([old.receipt_handle]) == [EntryError("ReceiptHandleIsInvalid", gone=True)]
-        assert world.queue.delete([new.receipt_handle]) == [None]
-        assert world.fake.left == set()
+        strict.publish("twice")
+        old = one(strict.queue.receive(1, 0, 1))
+        new = one(strict.queue.receive(1, 5, 2))
+        assert strict.queue.delete([old.receipt_handle]) == [None]
+        again = one(strict.queue.receive(1, 5, 30))
+        assert again.message_id == new.message_id
+        assert strict.queue.delete([again.receipt_handle]) == [None]
+        assert strict.queue.receive(1, 0, 30) == []
 
-    def test_a_stale_handle_changes_nothing(self) -> None:
+    def test_a_stale_handle_changes_nothing(self, strict: World) -> None:
         """The lease of the newest receive cannot be changed through an older handle. (moto changes it.)"""
+        strict.publish("twice")
+        old = one(strict.queue.receive(1, 0, 1))
+        one(strict.queue.receive(1, 5, 30))
+        [error] = strict.queue.change_visibility([(old.receipt_handle, 0)])
+        assert error is not None
+        assert error.gone
+        assert strict.queue.receive(1, 0, 30) == []
+
+    def test_an_ended_lease_cannot_be_extended(self, strict: World) -> None:
+        """Once a lease has ended, only another receive leases the message again. (moto extends it.)"""
+        strict.publish("late")
+        lease = one(strict.queue.receive(1, 0, 1))
+        strict.sleep(1.1)
+        [error] = strict.queue.change_visibility([(lease.receipt_handle, 30)])
+        assert error == EntryError("MessageNotInflight", gone=True)
+
+    def test_no_lease_lasts_over_twelve_hours(self, strict: World) -> None:
+        """Extensions count towards twelve hours since the receive. (moto fails the whole batch.)"""
+        strict.publish("for ever")
+        lease = one(strict.queue.receive(1, 0, 43_000))
+        strict.sleep(0.2)
+        assert strict.queue.change_visibility([(lease.receipt_handle, 43_190)]) == [None]
+        [error] = strict.queue.change_visibility([(lease.receipt_handle, 43_200)])
+        assert error == EntryError("InvalidParameterValue", gone=False)
+
+
+class TestOnlyOnTheFake:
+    """Turns that only the fake can take."""
+
+    def test_a_stale_delete_may_be_an_error(self) -> None:
+        """SQS may also refuse an old handle; the lease is gone then."""
         world = FakeWorld()
         world.publish("twice")
         old = one(world.queue.receive(1, 0, 1))
         one(world.queue.receive(1, 5, 30))
-        [error] = world.queue.change_visibility([(old.receipt_handle, 0)])
-        assert error == EntryError("ReceiptHandleIsInvalid", gone=True)
-
-    def test_an_ended_lease_cannot_be_extended(self) -> None:
-        """Once a lease has ended, only another receive leases the message again. (moto extends it.)"""
-        world = FakeWorld()
-        world.publish("late")
-        lease = one(world.queue.receive(1, 0, 1))
-        world.sleep(1.1)
-        [error] = world.queue.change_visibility([(lease.receipt_handle, 30)])
-        assert error == EntryError("MessageNotInflight", gone=True)
-
-    def test_no_lease_lasts_over_twelve_hours(self) -> None:
-        """Extensions count towards twelve hours since the receive. (moto fails the whole batch.)"""
-        world = FakeWorld()
-        world.publish("for ever")
-        lease = one(world.queue.receive(1, 0, 43_000))
-        world.sleep(300)
-        assert world.queue.change_visibility([(lease.receipt_handle, 42_900)]) == [None]
-        [error] = world.queue.change_visibility([(lease.receipt_handle, 42_901)])
-        assert error == EntryError("InvalidParameterValue", gone=False)
+        world.fake.faults.stale_delete = "error"
+        assert world.queue.delete([old.receipt_handle]) == [EntryError("ReceiptHandleIsInvalid", gone=True)]
+        assert world.fake.left == {old.message_id}
 
     def test_no_dead_letter_queue_is_a_hold(self) -> None:
         """Without a dead-letter queue nothing may be rejected: that would destroy the mail."""

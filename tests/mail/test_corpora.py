@@ -9,38 +9,40 @@ import pytest
 
 from tests.mail.judge import flaws, leaves, rewritten
 
-_ROOT = Path(__file__).resolve().parents[3] / "shared" / "corpora"
-_CPYTHON = Path(sysconfig.get_paths()["stdlib"]) / "test" / "test_email" / "data"
+CORPORA = (
+    Path(__file__).resolve().parents[3] / "shared" / "corpora" / "mikel-mail",
+    Path(sysconfig.get_paths()["stdlib"]) / "test" / "test_email" / "data",
+)
 
 
-def _files(folder: Path) -> list[Path]:
+def files_of(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
 
 
-def _variants(raw: bytes) -> list[bytes]:
+def variants_of(raw: bytes) -> list[bytes]:
     lf = raw.replace(b"\r\n", b"\n")
     return [raw, lf, lf.replace(b"\n", b"\r\n"), raw + b"\xe9", raw.replace(b"e", b"\xc3\xa9")]
 
 
-@pytest.mark.parametrize("folder", [_ROOT / "mikel-mail", _CPYTHON], ids=["mikel-mail", "cpython"])
+@pytest.mark.parametrize("folder", CORPORA, ids=["mikel-mail", "cpython"])
 def test_every_leaf_decodes_to_what_it_was(folder: Path) -> None:
     """As it is, with LF, with CRLF, with 8-bit data at the end or everywhere: no leaf's content changes."""
-    files = _files(folder)
+    files = files_of(folder)
     if not files:
         pytest.skip(f"{folder.name} is not on this machine")
     wrong = []
     for path in files:
-        for number, raw in enumerate(_variants(path.read_bytes())):
+        for number, raw in enumerate(variants_of(path.read_bytes())):
             result = rewritten(raw)
             if leaves(result.data) != leaves(raw) or (flaws(result.data) and not result.unsendable_parts):
                 wrong.append(f"{path.name} variant {number}")
     assert wrong == []
 
 
-@pytest.mark.parametrize("folder", [_ROOT / "mikel-mail", _CPYTHON], ids=["mikel-mail", "cpython"])
+@pytest.mark.parametrize("folder", CORPORA, ids=["mikel-mail", "cpython"])
 def test_types_and_boundaries_stay(folder: Path) -> None:
     """A reader finds the same tree of types, charsets and boundaries: repair never changes what a part is."""
-    files = _files(folder)
+    files = files_of(folder)
     if not files:
         pytest.skip(f"{folder.name} is not on this machine")
     for path in files:

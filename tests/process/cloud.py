@@ -17,13 +17,11 @@ import urllib3
 
 from relayd.adapters.database import connect
 from relayd.adapters.schema import deliveries
-from relayd.sandbox.aws import EmulatedAws, Sent
+from relayd.sandbox.child import ChildAws, Sent
 from relayd.sandbox.cloud.client import EmbeddedAws
 from relayd.sandbox.receiving import Receiving
 from relayd.sandbox.world import REGION, Clients, Store, World
 from tests.process.gate import Gate
-
-Aws = EmulatedAws | EmbeddedAws
 
 DOMAIN = "mask.example"
 SECRET = "8f2c1d7e90ab4365f1e2d3c4b5a69788"
@@ -36,7 +34,7 @@ MAIL = (
 class Cloud:
     """One emulated AWS with its names, for one test."""
 
-    def __init__(self, folder: Path, aws: Aws, number: int, *, database_url: str | None = None) -> None:
+    def __init__(self, folder: Path, aws: ChildAws, number: int, *, database_url: str | None = None) -> None:
         self.folder = folder
         self.database_url = database_url or f"sqlite:///{folder / 'relayd.sqlite'}"
         self.aws = aws

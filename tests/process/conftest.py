@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from relayd.sandbox.aws import EmulatedAws
 from relayd.sandbox.cloud.client import EmbeddedAws
+from relayd.sandbox.moto_server import MotoServer
 from tests.process.cloud import Cloud
 
 _numbers = itertools.count(1)
@@ -21,8 +21,8 @@ def embedded_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedA
 
 
 @pytest.fixture(scope="session")
-def moto_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatedAws]:
-    aws = EmulatedAws(tmp_path_factory.mktemp("aws") / "moto.log")
+def moto_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MotoServer]:
+    aws = MotoServer(tmp_path_factory.mktemp("aws") / "moto.log")
     yield aws
     aws.stop()
 
@@ -36,7 +36,7 @@ def cloud(embedded_aws: EmbeddedAws, tmp_path: Path) -> Iterator[Cloud]:
 
 
 @pytest.fixture
-def moto_cloud(moto_aws: EmulatedAws, tmp_path: Path) -> Iterator[Cloud]:
+def moto_cloud(moto_aws: MotoServer, tmp_path: Path) -> Iterator[Cloud]:
     """The second implementation."""
     cloud = Cloud(tmp_path, moto_aws, next(_numbers))
     yield cloud

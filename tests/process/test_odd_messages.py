@@ -81,7 +81,7 @@ def hand_made(cloud: Cloud, envelope: dict[str, Any], inner: dict[str, Any]) -> 
 
 
 def test_odd_messages_beside_good_mail(cloud: Cloud) -> None:
-    """All good mails are forwarded, all odd messages dead-lettered with a reason, and the daemon stays up throughout."""
+    """All good mails are forwarded, all odd messages dead-lettered with a reason, and the daemon is up throughout."""
     cloud.add_mask()
     # A real envelope to spoil: one that the embedded SNS signed, taken from the queue before relayd starts.
     cloud.mail(9999)

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from relayd.sandbox.aws import Sent
+from relayd.sandbox.child import Sent
 from relayd.sandbox.outcomes import DeadLetter, Ended, Summary, Tally
 from relayd.sandbox.samples import Expected, Sample
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relayd.sandbox.aws import Sent
+from relayd.sandbox.child import Sent
 from relayd.sandbox.outcomes import DeadLetter, Ended
 from relayd.sandbox.page.book import STATES, Book
 from relayd.sandbox.receiving import Accepted

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from relayd.sandbox.aws import EmulatedAws
+from relayd.sandbox.moto_server import MotoServer
 from relayd.sandbox.samples import ODD_EVERY
 from tests.sandbox.browser import CHROMIUM, Browser
 
@@ -60,7 +60,7 @@ def test_varied_mails_all_end_as_they_should(tmp_path: Path, options: tuple[str,
 
 def test_an_emulator_that_already_runs(tmp_path: Path) -> None:
     """With --endpoint nothing of it is touched but what the run makes under names of its own."""
-    emulator = EmulatedAws(tmp_path / "aws.log")
+    emulator = MotoServer(tmp_path / "aws.log")
     try:
         command = [*RELAYD, "--endpoint", emulator.endpoint, "--mails", "8", "--exit", "--json"]
         summary = summary_of(subprocess.run(command, capture_output=True, text=True, timeout=100, check=False))

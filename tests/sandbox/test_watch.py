@@ -8,7 +8,7 @@ import pytest
 
 from relayd.adapters.database import Database, connect, upgrade
 from relayd.adapters.schema import deliveries
-from relayd.sandbox.aws import Sent
+from relayd.sandbox.child import Sent
 from relayd.sandbox.outcomes import DeadLetter, Ended
 from relayd.sandbox.watch import MAX_WATCHED, DeadLetterView, LedgerView, Watch
 

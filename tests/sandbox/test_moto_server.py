@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from relayd.errors import ConfigurationError
-from relayd.sandbox import aws
-from relayd.sandbox.aws import EmulatedAws, Recorder
+from relayd.sandbox import moto_server
+from relayd.sandbox.moto_server import MotoServer, Recorder
 from relayd.sandbox.world import DOMAIN, Clients, Store, World
 
 
@@ -50,11 +50,11 @@ def send(app: Recorder, raw: str = "cmF3") -> tuple[str, bytes]:
         "Content": {"Raw": {"Data": raw}},
         "EmailTags": [{"Name": "relayd-delivery", "Value": "d-1"}],
     }
-    return call(app, *aws.SEND_EMAIL, json.dumps(request).encode())
+    return call(app, *moto_server.SEND_EMAIL, json.dumps(request).encode())
 
 
 def sent(app: Recorder, query: str = "since=0") -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(call(app, "GET", aws.SENT, query=query)[1])["sent"]
+    found: list[dict[str, Any]] = json.loads(call(app, "GET", moto_server.SENT, query=query)[1])["sent"]
     return found
 
 
@@ -94,24 +94,24 @@ def test_other_calls_pass_through() -> None:
 def test_sends_are_told_in_pages_from_a_number_on() -> None:
     """Who asks for what is new gets it in order, at most a page at once, without the bytes if it likes."""
     recorder = Recorder(FakeSes())
-    for _ in range(aws.PAGE + 2):
+    for _ in range(moto_server.PAGE + 2):
         send(recorder)
-    assert [item["number"] for item in sent(recorder)] == list(range(1, aws.PAGE + 1))
-    assert [item["raw"] for item in sent(recorder, f"since={aws.PAGE}&raw=0")] == ["", ""]
+    assert [item["number"] for item in sent(recorder)] == list(range(1, moto_server.PAGE + 1))
+    assert [item["raw"] for item in sent(recorder, f"since={moto_server.PAGE}&raw=0")] == ["", ""]
 
 
 def test_old_bytes_are_let_go() -> None:
     """Memory stays bounded: the oldest mails lose their bytes, never their envelope."""
     recorder = Recorder(FakeSes())
     for _ in range(3):
-        send(recorder, "A" * (aws.KEPT_BYTES // 2))
+        send(recorder, "A" * (moto_server.KEPT_BYTES // 2))
     assert [bool(item["raw"]) for item in sent(recorder)] == [False, True, True]
 
 
 @pytest.mark.process
 def test_the_emulator_as_a_process(tmp_path: Path) -> None:
     """It starts, the world can be built twice, a send is seen with its bytes, and it ends when told."""
-    emulator = EmulatedAws(tmp_path / "aws.log")
+    emulator = MotoServer(tmp_path / "aws.log")
     try:
         clients = Clients(emulator.endpoint)
         world = World.build(emulator.endpoint, clients)
@@ -136,7 +136,7 @@ def test_the_emulator_as_a_process(tmp_path: Path) -> None:
 def test_the_emulator_goes_with_its_parent() -> None:
     """However the sandbox dies, its end closes the emulator's standard input, and that ends it."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "relayd.sandbox.aws"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-m", "relayd.sandbox.moto_server"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     assert process.stdout is not None
     assert process.stdin is not None

@@ -1,33 +1,25 @@
-"""The emulated AWS of the sandbox: a process of its own on loopback, which also remembers what SES was told to send.
+"""moto's server as the sandbox's AWS: a process of its own on loopback, which also remembers what SES was told to send.
 
 moto answers every service but keeps neither the exact recipients nor the bytes of a send, so a thin WSGI layer
 notes them on their way in. Everything else in the sandbox sees only `endpoint`, `sent` and `stop`.
 """
 
 import argparse
-import base64
 import io
 import json
 import os
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
-import urllib3
-
-from relayd.errors import RelaydError
+from relayd.sandbox.child import ChildAws
 
 SEND_EMAIL = ("POST", "/v2/email/outbound-emails")
 SENT = "/relayd-sandbox/sent"
-START_SECONDS = 30.0
-STOP_SECONDS = 3.0
 PAGE = 200
 """Sends in one answer."""
 KEPT_BYTES = 64 * 1024 * 1024
@@ -36,23 +28,6 @@ KEPT_BYTES = 64 * 1024 * 1024
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 Application = Callable[[Environ, StartResponse], Iterable[bytes]]
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """One SendEmail that the emulated SES accepted."""
-
-    number: int
-    """Counts from 1 in the order of acceptance."""
-    message_id: str
-    sender: str = field(repr=False)
-    recipients: tuple[str, ...] = field(repr=False)
-    """ToAddresses of the call: the envelope, never what the mail's To header says."""
-    tags: Mapping[str, str]
-    at: float
-    """When SES had accepted it, in seconds since the epoch."""
-    data: bytes = field(repr=False, default=b"")
-    """The mail; empty when it was not asked for or has been let go."""
 
 
 class Recorder:
@@ -122,72 +97,12 @@ class Recorder:
         return [answer]
 
 
-class EmulatedAws:
-    """The emulator's process, seen from outside."""
+class MotoServer(ChildAws):
+    """moto's server, seen from the process that started it."""
 
     def __init__(self, log: Path) -> None:
         """Begin to start it; its own complaints go to `log`. `endpoint` waits until it is there."""
-        self._log = log
-        command = [sys.executable, "-m", "relayd.sandbox.aws", "--port", "0"]
-        with log.open("ab") as errors:
-            # A group of its own: Ctrl-C in the terminal must end the sandbox in order, not all of it at once.
-            self._process = subprocess.Popen(  # noqa: S603 - our own program
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, start_new_session=True
-            )
-        self._http = urllib3.PoolManager(timeout=10.0, retries=False)
-
-    @cached_property
-    def endpoint(self) -> str:
-        """Its URL."""
-        out = self._process.stdout
-        assert out is not None
-        too_late = threading.Timer(START_SECONDS, self._process.kill)
-        too_late.start()
-        try:
-            line = out.readline()
-        finally:
-            too_late.cancel()
-        if not line:
-            raise RelaydError("sandbox_aws", f"the emulated AWS did not start; see {self._log}")
-        return f"http://127.0.0.1:{json.loads(line)['port']}"
-
-    def sent(self, since: int = 0, *, raw: bool = True) -> list[Sent]:
-        """What SES accepted after the send of that number, oldest first; one page, so ask until it is empty."""
-        answer = self._http.request("GET", f"{self.endpoint}{SENT}?since={since}&raw={int(raw)}")
-        return [_sent(item) for item in answer.json()["sent"]]
-
-    @property
-    def alive(self) -> bool:
-        return self._process.poll() is None
-
-    def stop(self) -> None:
-        """Let go of its standard input, which ends it."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        try:
-            self._process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._http.clear()
-        assert self._process.stdout is not None
-        self._process.stdout.close()
-
-    def kill(self) -> None:
-        """End it now, without waiting for it."""
-        self._process.kill()
-
-
-def _sent(item: dict[str, Any]) -> Sent:
-    return Sent(
-        number=item["number"],
-        message_id=item["message_id"],
-        sender=item["sender"],
-        recipients=tuple(item["recipients"]),
-        tags=item["tags"],
-        at=item["at"],
-        data=base64.b64decode(item["raw"]),
-    )
+        super().__init__("relayd.sandbox.moto_server", log, sent_path=SENT)
 
 
 def serve(port: int) -> None:
@@ -220,6 +135,6 @@ def serve(port: int) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m relayd.sandbox.aws")
+    parser = argparse.ArgumentParser(prog="python -m relayd.sandbox.moto_server")
     parser.add_argument("--port", type=int, default=0, help="0 picks a free one")
     serve(parser.parse_args().port)

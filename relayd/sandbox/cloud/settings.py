@@ -1,0 +1,45 @@
+"""What can be turned about the emulated AWS besides faults: limits, states of the account, strictness."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+
+@dataclass(slots=True)
+class Settings:
+    """Change it at any time; it counts from the next call."""
+
+    certificate_url: str = "own"
+    """What notifications name as SigningCertURL: `own` (this server), `aws` (as SNS itself would), or a whole URL."""
+    strict: bool = True
+    """Refuse raw mail that SES would damage: 8-bit data, lines over 1,000 bytes, bare CR or LF."""
+    refuse_attachments: bool = True
+    """Refuse the file name extensions that SES documents as unsupported."""
+    sandbox: bool = False
+    """The account has no production access: recipients must be verified, too."""
+    suspended: bool = False
+    """The account may never send again."""
+    max_send_rate: float = 100_000.0
+    """Recipients a second."""
+    daily_quota: int = 100_000_000
+    """Recipients in 24 hours."""
+    mail_from_failed: list[str] = field(default_factory=list)
+    """Domains whose custom MAIL FROM domain lacks its MX record."""
+    fates: dict[str, str] = field(default_factory=dict)
+    """What becomes of mail to an address: the name of one of the mailbox simulator's, such as `bounce`."""
+
+    def change(self, wanted: Mapping[str, Any]) -> None:
+        """Raises ValueError for names and types that do not exist; then nothing is changed."""
+        known = {one.name: type(getattr(self, one.name)) for one in fields(self)}
+        for name, value in wanted.items():
+            if name not in known:
+                raise ValueError(f"there is no setting {name}")
+            if known[name] is float and isinstance(value, int) and not isinstance(value, bool):
+                continue
+            if type(value) is not known[name]:
+                raise ValueError(f"{name} is a {known[name].__name__}")
+        for name, value in wanted.items():
+            setattr(self, name, value)
+
+    def told(self) -> dict[str, Any]:
+        return {one.name: getattr(self, one.name) for one in fields(self)}

@@ -15,9 +15,10 @@ from relayd.adapters.queue_facts import QueueFacts, describe, region_of
 from relayd.adapters.s3 import S3MailStore, check_bucket
 from relayd.adapters.ses import SesMailer
 from relayd.adapters.sqs import SqsQueue
+from relayd.decoding import ANY
 from relayd.errors import ConfigurationError, HoldError, Problem, TransientError
 from relayd.ports import Certificates, Clock
-from relayd.relay import ANY, Relay
+from relayd.relay import Relay
 from relayd.runtime.health import HealthServer, HealthState
 from relayd.runtime.supervisor import Chore, EngineSettings, Supervisor
 from relayd.settings import Settings

@@ -16,6 +16,7 @@ import structlog
 
 from relayd.attempt import Attempt, Worked
 from relayd.debts import Debts
+from relayd.decoding import Decoder
 from relayd.errors import (
     ClaimLostError,
     HoldError,
@@ -33,17 +34,15 @@ from relayd.model.decision import Discard, Forward, Quarantine
 from relayd.model.delivery import Busy, Claim, DeliveryKey, Lost, Sent, Settled
 from relayd.model.mask import Mask, Target, TokenRecipient, UnknownRecipient
 from relayd.model.message import Message
-from relayd.model.notification import Envelope, InlineContent, Notice, Received, S3Content
+from relayd.model.notification import InlineContent, Notice, Received, S3Content
 from relayd.ports import Lease, Outgoing
 from relayd.rules import inbound, recipients
 from relayd.rules.inbound import Evidence
 from relayd.stages import Claimed, Decided, Decoded, Delivery, Fetched, Ports, Ready, RelaySettings
 from relayd.telemetry import instruments, names, spans
-from relayd.wire import ses, sns
 
 log = structlog.get_logger(__name__)
 
-ANY = "*"
 RECORD_RETRY = 0.1
 RECORD_RETRY_CAP = 5.0
 """Seconds between tries to record a send that SES accepted."""
@@ -56,6 +55,7 @@ class Relay:
         self._ports = ports
         self._settings = settings
         self._jitter = jitter
+        self._decoder = Decoder(settings, ports.certificates)
         self._debts = Debts()
 
     def work(self, lease: Lease) -> Worked:
@@ -115,30 +115,8 @@ class Relay:
 
     def _decode(self, message: Message, attempt: Attempt) -> Decoded | Notice:
         with spans.step(names.DECODE):
-            envelope = sns.open_envelope(message.body, message.attributes)
-            spans.link(envelope.traceparent or message.trace_header)
-            if self._settings.verify_signatures:
-                self._verify(envelope, attempt)
-            if envelope.topic_arn is not None and not admits(self._settings.topic_arns, envelope.topic_arn):
-                raise PermanentError("foreign_topic")
-            notification = ses.read(envelope)
-            if isinstance(notification, Notice):
-                return notification
-            content = notification.content
-            if isinstance(content, S3Content) and not admits(self._settings.buckets, content.bucket):
-                # Whoever can write to the queue must not be able to have any S3 object mailed out.
-                raise PermanentError("foreign_bucket")
-            return Decoded(message, notification)
-
-    def _verify(self, envelope: Envelope, attempt: Attempt) -> None:
-        if envelope.signed is None:
-            raise PermanentError("unsigned", "raw delivery needs RELAYD_SIGNATURES=trust-queue-policy")
-        url = envelope.signed.certificate_url
-        if not sns.certificate_host_allowed(url):
-            raise PermanentError("foreign_certificate")
-        certificate = self._ports.certificates.fetch(url)
-        attempt.worked.add("certificates")
-        sns.verify(envelope.signed, certificate)
+            told = self._decoder.decode(message, fetched=lambda: attempt.worked.add("certificates"))
+            return told if isinstance(told, Notice) else Decoded(message, told)
 
     def _decide(self, decoded: Decoded) -> Decided:
         received = decoded.received
@@ -342,11 +320,6 @@ def about(subject: str) -> Iterator[None]:
     except HoldError as error:
         error.subject = subject
         raise
-
-
-def admits(allowed: frozenset[str], name: str) -> bool:
-    """Whether an allow list has the name, or is open to all."""
-    return name in allowed or ANY in allowed
 
 
 def admit_any(size: int) -> None:

@@ -1,0 +1,59 @@
+"""What a message says, and whether it may: envelope, signature, topic and bucket.
+
+The queue's policy is the first wall, the signature the second, the allow lists the third: whoever can write to the
+queue must not be able to have any S3 object mailed out.
+"""
+
+from collections.abc import Callable
+
+from relayd.errors import PermanentError
+from relayd.model.message import Message
+from relayd.model.notification import Envelope, Notice, Received, S3Content
+from relayd.ports import Certificates
+from relayd.stages import RelaySettings
+from relayd.telemetry import spans
+from relayd.wire import ses, sns
+
+ANY = "*"
+
+
+class Decoder:
+    """Reads messages. It holds nothing but its settings."""
+
+    def __init__(self, settings: RelaySettings, certificates: Certificates) -> None:
+        self._settings = settings
+        self._certificates = certificates
+
+    def decode(self, message: Message, fetched: Callable[[], None]) -> Received | Notice:
+        """The notification in a message. `fetched` is called when a certificate could be had.
+
+        Raises PermanentError for what is not a notification or not from whom it must be, HoldError when that cannot
+        be told now.
+        """
+        envelope = sns.open_envelope(message.body, message.attributes)
+        spans.link(envelope.traceparent or message.trace_header)
+        if self._settings.verify_signatures:
+            self._verify(envelope, fetched)
+        if envelope.topic_arn is not None and not admits(self._settings.topic_arns, envelope.topic_arn):
+            raise PermanentError("foreign_topic")
+        notification = ses.read(envelope)
+        if isinstance(notification, Received):
+            content = notification.content
+            if isinstance(content, S3Content) and not admits(self._settings.buckets, content.bucket):
+                raise PermanentError("foreign_bucket")
+        return notification
+
+    def _verify(self, envelope: Envelope, fetched: Callable[[], None]) -> None:
+        if envelope.signed is None:
+            raise PermanentError("unsigned", "raw delivery needs RELAYD_SIGNATURES=trust-queue-policy")
+        url = envelope.signed.certificate_url
+        if not sns.certificate_host_allowed(url):
+            raise PermanentError("foreign_certificate")
+        certificate = self._certificates.fetch(url)
+        fetched()
+        sns.verify(envelope.signed, certificate)
+
+
+def admits(allowed: frozenset[str], name: str) -> bool:
+    """Whether an allow list has the name, or is open to all."""
+    return name in allowed or ANY in allowed

@@ -28,7 +28,8 @@ clean: ## remove the virtual environment
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "relayd needs Python 3.11 or newer; name one: make PYTHON=python3.12"; exit 1; }
-	@$(PYTHON) -m venv $(VENV)
+	@# Half a virtual environment looks like a whole one to the next run.
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "no virtual environment: install venv (Debian: apt install python3-venv)"; exit 1; }
 
 # --no-deps: everything comes from the lock, hashes checked; relayd itself is linked, not copied.
 $(VENV)/.sandbox: $(VENV)/bin/python requirements/sandbox.txt pyproject.toml

@@ -156,7 +156,7 @@ def _database(settings: Settings, problems: list[Problem]) -> Database | None:
         if database.upgrades_itself:
             upgrade(database)
         check_version(database)
-        check_secret(database, settings.secrets)
+        check_secret(database, settings.secrets, remember=True)
         if SqlDirectory(database).is_empty():
             problems.append(
                 Problem(

@@ -34,8 +34,8 @@ def _run(*arguments: str, data: bytes | None = None) -> Result:
     return CliRunner().invoke(command, arguments, input=data)
 
 
-def _lines(result: Result) -> dict[str, dict[str, object]]:
-    assert result.exit_code == 0, result.output
+def _lines(result: Result, exit_code: int = 0) -> dict[str, dict[str, object]]:
+    assert result.exit_code == exit_code, result.output
     return {line["path"]: line for line in map(json.loads, result.stdout.splitlines())}
 
 
@@ -130,9 +130,19 @@ def test_what_cannot_be_written_is_a_line_like_any_other(folder: Path, tmp_path:
     """A file stands where the output's folder should be: the mails are still looked at."""
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "deep").write_bytes(b"in the way")
-    lines = _lines(_run(str(folder), "--json", "--write", str(tmp_path / "out")))
+    lines = _lines(_run(str(folder), "--json", "--write", str(tmp_path / "out")), exit_code=1)
     assert lines[str(folder / "deep" / "no suffix")]["reason"] == "unwritable"
     assert lines[str(folder / "good.eml")]["decision"] == "forward"
+
+
+def test_the_exit_code_tells_that_something_is_missing(folder: Path, tmp_path: Path) -> None:
+    """1 in every form of output; a mail that is refused or discarded is an answer, and no failure."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "good.eml").mkdir()
+    write = ("--write", str(tmp_path / "out"))
+    assert _run(str(folder), *write).exit_code == 1
+    assert _run(str(folder / "good.eml"), *write).exit_code == 1
+    assert _run(str(folder / ".hidden"), *write).exit_code == 0
 
 
 def test_an_empty_folder_is_no_error(tmp_path: Path) -> None:
@@ -158,7 +168,7 @@ def test_only_regular_files_are_looked_at(tmp_path: Path) -> None:
     (tmp_path / "mail").write_bytes(GOOD)
     (tmp_path / "link").symlink_to(tmp_path / "mail")
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
-    lines = _lines(_run(str(tmp_path), "--json"))
+    lines = _lines(_run(str(tmp_path), "--json"), exit_code=1)
     assert {os.path.basename(path): line["decision"] for path, line in lines.items()} == {
         "mail": "forward",
         "link": "forward",

@@ -20,7 +20,7 @@ from relayd.errors import ConfigurationError
 from relayd.model.address import Address
 from relayd.model.delivery import Claim, DeliveryKey, Sent
 from relayd.model.mask import Mask, UnknownRecipient
-from relayd.ops.mask_entries import Line, entry, read_csv, write_csv
+from relayd.ops.mask_entries import Line, WrongEntryError, entry, read_csv, write_csv
 from relayd.ops.masks import import_masks
 
 SHOP = "shop@mask.example"
@@ -98,6 +98,10 @@ def test_another_mailbox_must_be_meant(relayd: Operator) -> None:
         ((SHOP, "--to", "me@other.example"), "come back to relayd"),
         (("shop+tag@mask.example", "--to", "me@example.org"), "no +tag"),
         ((SHOP, "--to", "not an address"), "local@domain"),
+        ((SHOP, "--to", "x;y@example.org"), "single dots"),
+        (("noreply@mask.example", "--to", "me@example.org"), "always discarded"),
+        ((SHOP, "--to", "me@example.org", "--owner", " "), "owner"),
+        ((SHOP, "--to", "me@example.org", "--owner", "=1+1"), "formula"),
         ((SHOP,), "--to"),
     ],
 )
@@ -107,6 +111,54 @@ def test_a_wrong_call_is_explained(relayd: Operator, args: tuple[str, ...], said
     assert result.exit_code == 2
     assert said in result.stderr
     assert relayd.masks() == []
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "\u00fcn\u00ef@example.org",
+        "a@b@example.org",
+        "x;y@example.org",
+        "a,b@example.org",
+        "a..b@example.org",
+        ".a@example.org",
+        "a.@example.org",
+        '"a"@example.org',
+        "u:v@[127.0.0.1]",
+        "a@-bad_.example",
+        "a@bad-.example",
+        f"a@{'b' * 70}.example",
+        f"a@{'b.' * 127}example",
+        f"{'a' * 65}@example.org",
+        "localhost@localhost",
+        "a\x7f@example.org",
+        "a@b\x7f.example",
+        "-a@example.org",
+        "=1|a!b@example.org",
+    ],
+)
+def test_addresses_that_ses_never_sends_to_are_refused(address: str) -> None:
+    """As a mask and as a mailbox, with what would be right, and without raw control characters."""
+    for mask, mailbox in ((address, "me@example.org"), (SHOP, address)):
+        with pytest.raises(WrongEntryError) as caught:
+            entry(mask, [mailbox])
+        assert caught.value.hint
+        assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "address", [f"{'a' * 64}@example.org", "o'brien+tag=1@b\u00fccher.example", "_a.b-c@1.example", "!#$@a.b.c"]
+)
+def test_unusual_addresses_that_ses_sends_to_are_accepted(address: str) -> None:
+    """Every dot-atom, up to the limit; international domains by their punycode."""
+    assert entry(SHOP, [address]).mailboxes == (Address.parse(address),)
+
+
+@pytest.mark.parametrize("local", ["noreply", "NoReply", "-a", "+a", "=a", "'a"])
+def test_names_that_no_mask_may_have(local: str) -> None:
+    """Mail to noreply is discarded before anybody asks for masks; marks in front are for spreadsheets and options."""
+    with pytest.raises(WrongEntryError):
+        entry(f"{local}@mask.example", ["me@example.org"])
 
 
 def test_owners_are_found_by_mailbox_or_name(relayd: Operator) -> None:
@@ -129,6 +181,11 @@ def test_masks_are_switched_off_and_on(relayd: Operator) -> None:
     """Each says whether anything changed; the lists can be narrowed down to either kind."""
     relayd.ok("masks", "add", SHOP, "--to", "me@example.org")
     relayd.ok("masks", "add", "off@mask.example", "--to", "me@example.org", "--disabled")
+    missing = relayd("masks", "disable", SHOP, "nobody@mask.example", "none@mask.example")
+    assert (missing.exit_code, missing.stdout) == (1, "")
+    assert "nobody@mask.example" in missing.stderr
+    assert "none@mask.example" in missing.stderr
+    assert relayd.masks("--disabled") == ["off@mask.example"]
     assert "disabled" in relayd.ok("masks", "disable", SHOP)
     assert "already" in relayd.ok("masks", "disable", SHOP)
     assert relayd.masks("--enabled") == []
@@ -144,9 +201,32 @@ def test_lists_are_narrowed_down(relayd: Operator) -> None:
     assert relayd.masks("--to", "ME+2@example.org") == [SHOP]
     assert relayd.masks("--domain", "other.example") == ["shop@other.example"]
     assert relayd.masks("--domain", "%.example") == []
+    assert relayd("masks", "list", "--domain", "a..b").exit_code == 2
     table = relayd.ok("masks", "list").splitlines()
     assert table[0].split() == ["MASK", "FORWARDS", "TO", "OWNER", "STATE"]
     assert "me@example.org, me+2@example.org" in table[1]
+
+
+def test_an_empty_list_says_why(relayd: Operator) -> None:
+    """How to add the first mask, only where there is none; otherwise that nothing matches."""
+    assert "The first:" in relayd("masks", "list").stderr
+    relayd.environ["RELAYD_MAIL_DOMAINS"] = "b\u00fccher.example"
+    relayd.ok("masks", "add", "shop@b\u00fccher.example", "--to", "me@example.org")
+    assert relayd.masks("--domain", "B\u00fccher.example") == ["shop@xn--bcher-kva.example"]
+    for narrowed in (("--disabled",), ("--owner", "nobody"), ("--removed",), ("--domain", "other.example")):
+        said = relayd("masks", "list", *narrowed).stderr
+        assert "matches" in said
+        assert "The first:" not in said
+
+
+def test_masks_are_removed_together_or_not_at_all(relayd: Operator) -> None:
+    """One that is not there keeps the others; the same one twice is removed once."""
+    relayd.ok("masks", "add", SHOP, "--to", "me@example.org")
+    refused = relayd("masks", "remove", SHOP, "nobody@mask.example", "--yes")
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert relayd.masks() == [SHOP]
+    assert relayd.ok("masks", "remove", SHOP, SHOP, "--yes") == f"{SHOP}: removed\n"
+    assert relayd.masks() == []
 
 
 def test_a_removed_mask_never_comes_back(relayd: Operator) -> None:
@@ -191,7 +271,8 @@ def test_an_export_can_be_imported(relayd: Operator, tmp_path: Path) -> None:
     relayd.ok(
         "masks", "add", SHOP, "--to", "me+x@example.org", "--to", "two@example.org", "--owner", 'A "quoted", name'
     )
-    relayd.ok("masks", "add", "off@mask.example", "--to", "you@example.org", "--disabled")
+    relayd.ok("masks", "add", "off@mask.example", "--to", "you@example.org", "--disabled", "--owner", " sp ")
+    assert relayd.masks("--owner", "sp") == relayd.masks("--owner", " sp ") == ["off@mask.example"]
     exported = relayd.ok("masks", "export")
     relayd.ok("masks", "export", str(tmp_path / "out.csv"))
     assert (tmp_path / "out.csv").read_text() == exported
@@ -266,10 +347,13 @@ def test_every_bad_line_is_reported_and_nothing_done(relayd: Operator) -> None:
         "good@mask.example,me@example.org,,true",
         "e@mask.example,me@example.org,Somebody else,true",
         "f@mask.example,me@example.org,,true,more",
+        "noreply@mask.example,me@example.org,,true",
+        "g@mask.example,a..b@example.org,,true",
+        "h@mask.example,h@example.org,@owner,true",
     ]
     result = relayd("masks", "import", relayd.file(HEADER + "\n".join(lines)))
     assert result.exit_code == 1
-    for number in range(3, 11):
+    for number in range(3, 14):
         assert f"line {number}:" in result.stderr
     assert "line 2:" not in result.stderr
     assert relayd.masks() == [SHOP]
@@ -277,8 +361,14 @@ def test_every_bad_line_is_reported_and_nothing_done(relayd: Operator) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "address,to\n", "mask,mailboxes,colour\n", f'{HEADER}"never closed,x\n'],
-    ids=["empty", "foreign", "extra", "quote"],
+    [
+        "",
+        "address,to\n",
+        "mask,mailboxes,colour\n",
+        "mask,mailboxes,enabled,mask\na@mask.example,me@example.org,,b@mask.example\n",
+        f'{HEADER}"never closed,x\n',
+    ],
+    ids=["empty", "foreign", "extra", "twice", "quote"],
 )
 def test_a_file_of_another_form_is_refused(relayd: Operator, text: str) -> None:
     """Whatever is not a mask file removes nothing, not even by force."""
@@ -316,15 +406,19 @@ def test_large_imports_take_seconds(relayd: Operator) -> None:
     assert time.monotonic() - began < 20
 
 
-names = st.text(min_size=1, max_size=20).filter(lambda text: text == text.strip() and text.isprintable())
-locals_ = st.from_regex(r"[a-z0-9][a-z0-9.'-]{0,15}", fullmatch=True)
+names = st.text(min_size=1, max_size=20).filter(
+    lambda text: text.strip() and text.strip().isprintable() and text.strip()[0] not in "=+-@"
+)
+locals_ = st.from_regex(r"[a-z0-9][a-z0-9'-]{0,9}(\.[a-z0-9'-]{1,5})?", fullmatch=True).filter(
+    lambda text: text != "noreply"
+)
 
 
 @given(st.lists(st.tuples(locals_, st.lists(locals_, min_size=1, max_size=3, unique=True), names, st.booleans())))
 def test_what_is_written_can_be_read(rows: list[tuple[str, list[str], str, bool]]) -> None:
-    """Owners may have any printable name, commas and quotes included."""
+    """Owners may have any printable name that is no formula, commas, quotes and white space around it included."""
     entries = [
-        entry(f"{mask}@mask.example", [f"{box}@example.org" for box in boxes], owner.strip() or None, enabled)
+        entry(f"{mask}@mask.example", [f"{box}@example.org" for box in boxes], owner, enabled)
         for mask, boxes, owner, enabled in rows
     ]
     file = io.StringIO(newline="")
@@ -347,7 +441,7 @@ def test_commands_refuse_a_foreign_secret(relayd: Operator) -> None:
     """Where a secret is set, the commands check that the database is its own before they touch it."""
     database = relayd.database()
     upgrade(database)
-    check_secret(database, [OURS.encode()])
+    check_secret(database, [OURS.encode()], remember=True)
     relayd.environ["RELAYD_SECRET"] = OURS[::-1]
     result = relayd("masks", "list")
     assert isinstance(result.exception, ConfigurationError)
@@ -356,8 +450,11 @@ def test_commands_refuse_a_foreign_secret(relayd: Operator) -> None:
 
 
 def test_the_database_is_upgraded_and_its_version_told(relayd: Operator) -> None:
-    """`version` changes nothing; `upgrade` may be run any number of times."""
-    assert relayd.json("db", "version") == {"version": None, "needed": "0001"}
+    """`version` changes nothing, and makes no file; `upgrade` may be run any number of times."""
+    missing = relayd("db", "version")
+    assert missing.exit_code == 1
+    assert "relayd db upgrade" in str(missing.exception)
+    assert list(relayd.folder.iterdir()) == []
     assert relayd.json("db", "upgrade") == {"before": None, "after": "0001"}
     assert relayd.json("db", "upgrade") == {"before": "0001", "after": "0001"}
     assert "0001" in relayd.ok("db", "version")

@@ -105,6 +105,8 @@ def test_secrets_are_a_list_that_begins_with_the_signing_one() -> None:
         {"DATABASE_URL": "sqlite://"},
         {"DATABASE_URL": "sqlite:///:memory:"},
         {"DATABASE_URL": "sqlite://relayd.sqlite"},
+        {"DATABASE_URL": "sqlite:////var/lib/relayd.sqlite?mode=ro&uri=true"},
+        {"DATABASE_URL": "sqlite:////var/lib/relayd.sqlite?"},
         {"DATABASE_URL": "mysql://relayd@host/relayd"},
         {"DATABASE_URL": "postgres://relayd@host/relayd"},
         {"MAIL_DOMAINS": "me@mask.example"},
@@ -137,6 +139,9 @@ def test_secrets_are_a_list_that_begins_with_the_signing_one() -> None:
         {"HTTP_ADDRESS": "::1:8080"},
         {"HTTP_ADDRESS": "[::g]:8080"},
         {"HTTP_ADDRESS": "127.0.0.1:65536"},
+        {"HTTP_ADDRESS": "a..b:1"},
+        {"HTTP_ADDRESS": ".:1"},
+        {"HTTP_ADDRESS": f"{'a' * 64}:1"},
         {"LOG_FORMAT": "xml"},
         {"LOG_LEVEL": "loud"},
         {"SES_REGION": "Virginia"},
@@ -153,7 +158,12 @@ def test_what_cannot_be_read_is_refused_under_its_own_name(changes: dict[str, st
 
 @pytest.mark.parametrize(
     ("address", "place"),
-    [("0.0.0.0:0", ("0.0.0.0", 0)), ("[::1]:8080", ("::1", 8080)), ("localhost:80", ("localhost", 80))],
+    [
+        ("0.0.0.0:0", ("0.0.0.0", 0)),
+        ("[::1]:8080", ("::1", 8080)),
+        ("localhost:80", ("localhost", 80)),
+        ("a.b.:1", ("a.b.", 1)),
+    ],
 )
 def test_http_addresses_of_every_family(address: str, place: tuple[str, int]) -> None:
     """IPv6 in brackets, names, and port 0 for tests."""

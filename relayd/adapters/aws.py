@@ -241,7 +241,7 @@ def service_error(dependency: Dependency, error: boto.ClientError, *, denied_wid
         return HoldError(dependency, "access_denied", fact(error), wide=denied_wide)
     if found in THROTTLED or status(error) == 429:
         return TransientError(f"{dependency}_throttled", fact(error), charged=False)
-    if found in {"HTTP401", "HTTP403"}:
+    if status(error) in {401, 403}:
         return HoldError(dependency, "access_denied", fact(error), wide=denied_wide)
     return TransientError(f"{dependency}_unavailable", fact(error))
 

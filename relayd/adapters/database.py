@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import sqlalchemy as sa
 from sqlalchemy import event, exc
@@ -98,6 +99,11 @@ class Database:
         with self.reading("ping") as connection:
             connection.exec_driver_sql("SELECT 1").all()
 
+    @property
+    def exists(self) -> bool:
+        """False for a SQLite file that nobody has made yet. Of a server only a connection can tell."""
+        return self.dialect != "sqlite" or Path(self.engine.url.database or "").exists()
+
     def close(self) -> None:
         """Close the connections that nobody uses."""
         self.engine.dispose()
@@ -148,12 +154,17 @@ def _parsed(url: str) -> sa.URL:
     except (exc.ArgumentError, ValueError):
         raise _refused("is not a database URL", _FORMS) from None
     if parsed.get_backend_name() == "sqlite":
-        if not parsed.database or parsed.database == ":memory:":
+        if "?" in url:
+            # Each of them opens another file, or none: relayd sets by itself what it needs.
+            raise _refused("has parameters, and a SQLite URL has none", "end it before the ?, or write that as %3F.")
+        # By ourselves: SQLAlchemy decodes the path only from 2.1 on.
+        path = unquote(url.partition("://")[2].partition("/")[2])
+        if path in ("", ":memory:"):
             raise _refused("names a database in memory, which every restart and every thread would empty", _FORMS)
-        folder = Path(parsed.database).resolve().parent
+        folder = Path(path).resolve().parent
         if not folder.is_dir():
             raise _refused(f"the folder {folder} does not exist", f"create it: mkdir -p {folder}")
-        return parsed.set(drivername="sqlite+pysqlite")
+        return sa.URL.create("sqlite+pysqlite", database=path)
     if parsed.get_backend_name() != "postgresql":
         raise _refused("names a kind of database that relayd does not know", _FORMS)
     if importlib.util.find_spec("psycopg") is None:
@@ -276,21 +287,25 @@ def _refuse_newer(found: str | None) -> None:
         )
 
 
-def check_secret(database: Database, secrets: Sequence[bytes]) -> None:
-    """Refuse a database that belongs to another secret, so that a deployment cannot take up a foreign directory.
+def check_secret(database: Database, secrets: Sequence[bytes], *, remember: bool = False) -> None:
+    """Refuse a database that belongs to other secrets, so that a deployment cannot take up a foreign directory.
 
-    The database keeps the fingerprint of the secret that signs. It may be any of the list, as it is in a rotation;
-    then the first one's is kept from now on.
+    The database keeps the fingerprints of the secrets that it was last run with. One in common is enough, so that a
+    rotation can go on, or back. `remember` keeps these from now on, and is for the daemon alone: an operator's
+    machine may lag behind.
     """
     prints = [fingerprint(secret) for secret in secrets]
-    with database.writing() as connection:
-        connection.execute(database.insert(meta).values(name="secret", value=prints[0]).on_conflict_do_nothing())
-        stored = connection.execute(sa.select(meta.c.value).where(meta.c.name == "secret")).scalar_one()
-        if stored not in prints:
+    with database.writing() if remember else database.reading() as connection:
+        if remember:
+            # First, so that of two daemons at once the second one is checked against the first.
+            ours = database.insert(meta).values(name="secret", value=" ".join(prints))
+            connection.execute(ours.on_conflict_do_nothing())
+        stored = connection.execute(sa.select(meta.c.value).where(meta.c.name == "secret")).scalar_one_or_none()
+        if stored is not None and not set(stored.split()) & set(prints):
             raise _refused(
                 "is not the secret that this database was used with",
                 "set the old secret, or put the new one in front of it: RELAYD_SECRET=new,old",
                 "RELAYD_SECRET",
             )
-        if stored != prints[0]:
-            connection.execute(sa.update(meta).where(meta.c.name == "secret").values(value=prints[0]))
+        if remember and stored != " ".join(prints):
+            connection.execute(sa.update(meta).where(meta.c.name == "secret").values(value=" ".join(prints)))

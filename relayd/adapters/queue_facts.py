@@ -32,7 +32,7 @@ class QueueFacts:
 
 
 def describe(client: "SQSClient", url: str, *, dead_letter_url: str | None = None) -> QueueFacts:
-    """Ask the queue. A `dead_letter_url` that is given replaces the redrive policy's target, which is not asked for.
+    """Ask the queue. A `dead_letter_url` that is given replaces the redrive policy's target; its queue must exist.
 
     Raises ConfigurationError for what a person must put right, TransientError for an outage.
     """
@@ -51,7 +51,7 @@ def describe(client: "SQSClient", url: str, *, dead_letter_url: str | None = Non
         name=queue_name(url),
         arn=attributes["QueueArn"],
         visibility_seconds=int(attributes["VisibilityTimeout"]),
-        dead_letter_url=dead_letter_url or (_url_of(client, target) if target else None),
+        dead_letter_url=_existing(client, dead_letter_url) if dead_letter_url else target and _url_of(client, target),
         max_receive_count=int(policy["maxReceiveCount"]) if "maxReceiveCount" in policy else None,
     )
 
@@ -67,17 +67,36 @@ def region_of(url: str) -> str | None:
 
 def _url_of(client: "SQSClient", arn: str) -> str:
     account, name = arn.split(":")[4:6]
-    try:
-        return client.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=account)["QueueUrl"]
-    except ClientError as error:
-        refusal = queue_error(error)
-    except aws.CALL_FAILED as error:
-        refusal = aws.call_error("queue", error)
+    refusal = _look_up(client, account, name)
+    if isinstance(refusal, str):
+        return refusal
     if isinstance(refusal, HoldError):
         problem = f"The redrive policy's dead-letter queue cannot be looked up ({refusal.detail})."
         hint = "Set RELAYD_DEAD_LETTER_URL to its URL, or allow sqs:GetQueueUrl on it."
         raise ConfigurationError([Problem(DEAD_LETTER_SUBJECT, problem, hint)])
     raise refusal
+
+
+def _existing(client: "SQSClient", url: str) -> str:
+    """The URL, unless its queue does not exist: nobody should learn that from the first rejected mail. That we may not
+    look it up is no sign of it.
+    """
+    account, name = urlsplit(url).path.rstrip("/").split("/")[-2:]
+    refusal = _look_up(client, account, name)
+    if isinstance(refusal, HoldError) and refusal.reason == "queue_missing":
+        problem = f"The dead-letter queue does not exist ({refusal.detail})."
+        hint = "Correct the URL, or unset it to use the one in the queue's redrive policy."
+        raise ConfigurationError([Problem(DEAD_LETTER_SUBJECT, problem, hint)])
+    return url
+
+
+def _look_up(client: "SQSClient", account: str, name: str) -> str | RelaydError:
+    try:
+        return client.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=account)["QueueUrl"]
+    except ClientError as error:
+        return queue_error(error)
+    except aws.CALL_FAILED as error:
+        return aws.call_error("queue", error)
 
 
 def _refusal(client: "SQSClient", url: str, error: RelaydError) -> RelaydError:

@@ -106,6 +106,8 @@ _TABLE = (
         None,
         _hold("ses_sending_paused"),
     ),
+    # The older API's words for the same, under codes that otherwise mean one mail.
+    _row(f"MessageRejected {_MALFORMED}", r"sending (is )?(paused|suspended)", _hold("ses_sending_paused")),
     _row("MailFromDomainNotVerified", None, _hold("ses_mail_from_not_verified")),
     _row("NotFound ConfigurationSetDoesNotExist", None, _hold("ses_configuration_set_missing")),
     _row("", "email address is not verified", _hold("ses_address_not_verified", wide=False)),

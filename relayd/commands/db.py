@@ -5,6 +5,8 @@ import os
 
 import click
 
+from relayd.errors import RelaydError
+
 
 @click.group()
 def command() -> None:
@@ -45,13 +47,19 @@ def upgrade(as_json: bool) -> None:
 @command.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def version(as_json: bool) -> None:
-    """Tell the database's version, and the one that this relayd needs. Changes nothing."""
+    """Tell the database's version, and the one that this relayd needs.
+
+    Changes nothing, and makes no file: where there is none, it says so, with exit code 1.
+    """
     from relayd.adapters.database import connect
     from relayd.adapters.database import version as version_of
     from relayd.adapters.schema import HEAD
     from relayd.settings import DirectorySettings
 
-    found = version_of(connect(DirectorySettings.load(os.environ).database_url, pool_size=1))
+    database = connect(DirectorySettings.load(os.environ).database_url, pool_size=1)
+    if not database.exists:
+        raise RelaydError("database_missing", "there is no such file; make it with: relayd db upgrade")
+    found = version_of(database)
     if as_json:
         click.echo(json.dumps({"version": found, "needed": HEAD}))
     else:

@@ -17,6 +17,9 @@ from relayd.model.address import Address
 if TYPE_CHECKING:
     from relayd.ops.inspect import Assumed, Outcome, Report, Source
 
+EXIT_FAILED = 1
+"""Some mail could not be read or written, so the answer is not complete."""
+
 _MANY = 500
 """Mails from which on a terminal is shown how far it is."""
 
@@ -48,6 +51,8 @@ def command(
     relayd inspect Maildir/ --write forwarded/       a folder: one line a mail, and the rewritten mails
     relayd inspect - --json < mail.eml
     relayd inspect spam/ --json | jq -r 'select(.error) | .path'
+
+    Exit code 1: a mail could not be read or written, or looked at; its line says `error`. The others were done.
     """
     from relayd.ops.inspect import STDIN, Assumed, distinct, inspect, inspect_all, sources
 
@@ -57,18 +62,16 @@ def command(
     assumed = Assumed(mask, owner, write)
     mails = distinct(source for path in paths for source in sources(path))
     if len(mails) == 1 and not as_json and not os.path.isdir(paths[0]):
-        _explain(inspect(_read(mails[0]), mails[0], assumed), assumed)
-        return
+        outcome = inspect(_read(mails[0]), mails[0], assumed)
+        _explain(outcome, assumed)
+        sys.exit(EXIT_FAILED if outcome.report.decision == "error" else 0)
     files = [source for source in mails if source.path != STDIN]
     reports = inspect_all(files, assumed, jobs or os.cpu_count() or 1)
     if len(files) < len(mails):
         typed = next(source for source in mails if source.path == STDIN)
         reports = _with(inspect(_read(typed), typed, assumed).report, reports)
-    if as_json:
-        for report in _shown(reports, len(mails)):
-            click.echo(json.dumps(asdict(report)))
-    else:
-        _list(_shown(reports, len(mails)))
+    tally = (_dump if as_json else _list)(_shown(reports, len(mails)))
+    sys.exit(EXIT_FAILED if tally["error"] else 0)
 
 
 def _read(source: "Source") -> bytes:
@@ -96,9 +99,21 @@ def _shown(reports: Iterable["Report"], count: int) -> Iterator["Report"]:
                 progress.update(1)
 
 
-def _list(reports: Iterable["Report"]) -> None:
+def _dump(reports: Iterable["Report"]) -> Counter[str]:
+    """Print the reports as JSON, and count the decisions."""
+    decisions: Counter[str] = Counter()
+    for report in reports:
+        click.echo(json.dumps(asdict(report)))
+        decisions[report.decision] += 1
+    return decisions
+
+
+def _list(reports: Iterable["Report"]) -> Counter[str]:
+    """Print the reports as lines with their sum, and count the decisions."""
+    decisions: Counter[str] = Counter()
     tally: Counter[str] = Counter()
     for report in reports:
+        decisions[report.decision] += 1
         click.echo(f"{report.decision:<10} {report.reason:<14} {_plain(report.path)}  {_figures(report)}")
         tally["mails"] += 1
         tally[report.decision if report.decision == "forward" else f"{report.decision} ({report.reason})"] += 1
@@ -106,6 +121,7 @@ def _list(reports: Iterable["Report"]) -> None:
     mails, repaired = tally.pop("mails", 0), tally.pop("parts repaired", 0)
     outcomes = ", ".join(f"{count} {name}" for name, count in tally.most_common()) or "nothing to look at"
     click.echo(f"\n{mails} mails: {outcomes}; {repaired} parts repaired")
+    return decisions
 
 
 def _figures(report: "Report") -> str:

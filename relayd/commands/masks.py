@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from relayd.errors import Problem
-from relayd.model.address import Address
+from relayd.model.address import Address, normal_domain
 
 if TYPE_CHECKING:
     from relayd.adapters.database import Database
@@ -36,6 +36,13 @@ class _AddressType(click.ParamType[Address]):
 
 
 _ADDRESS = _AddressType()
+
+
+def _domain(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    try:
+        return None if value is None else normal_domain(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r}: {error}") from None
 
 
 class _Masks(click.Group):
@@ -81,14 +88,14 @@ def add(
     relayd masks add team@mask.example --to ann@example.org --to bob@example.org --owner "Support team"
     relayd masks add shop@mask.example --to new@example.org --replace
     """
-    from relayd.ops.mask_entries import domain_problems, entry
+    from relayd.ops.mask_entries import WrongEntryError, domain_problems, entry
     from relayd.ops.masks import put_mask
 
     settings = _settings()
     try:
         wanted = entry(mask.full, [box.full for box in mailboxes], owner, False if disabled else None)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
+    except WrongEntryError as error:
+        raise click.UsageError(f"{error}\n    hint: {error.hint}") from None
     if wrong := list(domain_problems(wanted, settings.mail_domains)):
         raise click.UsageError("\n".join(f"{problem}\n    hint: {hint}" for problem, hint in wrong))
     with _database(settings) as database:
@@ -102,7 +109,7 @@ def add(
 
 @command.command("list")
 @click.option("--owner", help="Only this owner's, by name.")
-@click.option("--domain", help="Only those on this domain.")
+@click.option("--domain", callback=_domain, help="Only those on this domain.")
 @click.option("--to", "mailbox", type=_ADDRESS, help="Only those that forward to this mailbox.")
 @click.option("--enabled/--disabled", default=None, help="Only those switched on, or off.")
 @click.option("--removed", is_flag=True, help="The removed ones instead: their addresses are never given out again.")
@@ -123,19 +130,25 @@ def list_(
     relayd masks list --to me@example.org
     relayd masks list --json | jq -r '.[].mask'
     """
+    from relayd.adapters.directory import SqlDirectory
     from relayd.ops.masks import list_masks
 
     with _database() as database:
         views = list(
             list_masks(database, owner=owner, domain=domain, mailbox=mailbox, enabled=enabled, removed=removed)
         )
+        empty = not views and SqlDirectory(database).is_empty()
     if as_json:
         click.echo(json.dumps([_json_of(view) for view in views], indent=2))
     elif views:
         rows = [(view.address, ", ".join(view.mailboxes), view.owner, _state(view)) for view in views]
         _print_table(("MASK", "FORWARDS TO", "OWNER", "STATE"), rows)
-    else:
+    elif empty:
         click.echo("No masks here. The first: relayd masks add shop@mask.example --to me@example.org", err=True)
+    elif removed:
+        click.echo("No removed mask matches.", err=True)
+    else:
+        click.echo("No mask matches. Removed ones: relayd masks list --removed", err=True)
 
 
 @command.command(short_help="Show one mask, and what became of its mail.")
@@ -177,7 +190,7 @@ def show(mask: Address, as_json: bool) -> None:
 @click.argument("masks", type=_ADDRESS, nargs=-1, required=True)
 @_json
 def enable(masks: tuple[Address, ...], as_json: bool) -> None:
-    """Switch masks on: their mail is forwarded again."""
+    """Switch masks on, all or none: their mail is forwarded again."""
     _switch(masks, True, as_json)
 
 
@@ -185,7 +198,10 @@ def enable(masks: tuple[Address, ...], as_json: bool) -> None:
 @click.argument("masks", type=_ADDRESS, nargs=-1, required=True)
 @_json
 def disable(masks: tuple[Address, ...], as_json: bool) -> None:
-    """Switch masks off: their mail is discarded, with reason `mask_disabled`, until they are switched on again."""
+    """Switch masks off: their mail is discarded, with reason `mask_disabled`, until they are switched on again.
+
+    All of them, or none where one is no mask.
+    """
     _switch(masks, False, as_json)
 
 
@@ -194,22 +210,21 @@ def disable(masks: tuple[Address, ...], as_json: bool) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_json
 def remove(masks: tuple[Address, ...], yes: bool, as_json: bool) -> None:
-    """Remove masks for good: their mail is for an unknown mask from now on.
+    """Remove masks for good, all or none: their mail is for an unknown mask from now on.
 
     This cannot be undone, and a removed address is never given out again: the world knows it as somebody's. To stop
     mail for a while, use `relayd masks disable`.
     """
-    from relayd.ops.masks import find_mask, remove_mask
+    from relayd.ops.masks import check_masks, remove_masks
 
+    names = list(dict.fromkeys(mask.bare for mask in masks))
     with _database() as database:
-        for mask in masks:
-            find_mask(database, mask)
+        check_masks(database, masks)
         if not yes:
-            names = ", ".join(mask.bare for mask in masks)
-            click.confirm(f"Remove {names} for ever?", abort=True, err=True)
-        for mask in masks:
-            remove_mask(database, mask)
-            _tell({"mask": mask.bare, "result": "removed"}, f"{mask.bare}: removed", as_json)
+            click.confirm(f"Remove {', '.join(names)} for ever?", abort=True, err=True)
+        remove_masks(database, masks)
+    for name in names:
+        _tell({"mask": name, "result": "removed"}, f"{name}: removed", as_json)
 
 
 @command.command(short_help="Write all masks as CSV or JSON.")
@@ -300,14 +315,10 @@ def _switch(masks: Sequence[Address], enabled: bool, as_json: bool) -> None:
 
     word = "enabled" if enabled else "disabled"
     with _database() as database:
-        for mask in masks:
-            changed = set_enabled(database, mask, enabled)
-            result = word if changed else "unchanged"
-            _tell(
-                {"mask": mask.bare, "result": result},
-                f"{mask.bare}: {word if changed else f'was {word} already'}",
-                as_json,
-            )
+        changed = set_enabled(database, masks, enabled)
+    for name in dict.fromkeys(mask.bare for mask in masks):
+        result, text = (word, word) if name in changed else ("unchanged", f"was {word} already")
+        _tell({"mask": name, "result": result}, f"{name}: {text}", as_json)
 
 
 def _tell(document: dict[str, Any], text: str, as_json: bool) -> None:

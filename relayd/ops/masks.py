@@ -1,6 +1,6 @@
 """Masks, as an operator sees them: add, list, show, switch, remove, import and export."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
@@ -167,25 +167,52 @@ def _too_many(removed: int, live: int) -> Problem:
     )
 
 
-def set_enabled(database: Database, address: Address, enabled: bool) -> bool:
-    """Switch a mask on or off. False when it was so already; RefusedError when there is no such mask."""
-    return _switch(database, address, sa.update(masks).where(masks.c.enabled != enabled).values(enabled=enabled))
+def set_enabled(database: Database, addresses: Collection[Address], enabled: bool) -> set[str]:
+    """Switch masks on or off, and tell which of them were not so already. RefusedError, and nothing done, when one
+    is no mask.
+    """
+    with database.writing() as connection:
+        found = _live(connection, addresses)
+        _update(connection, found, enabled=enabled)
+    return {row.address for row in found if row.enabled != enabled}
 
 
-def remove_mask(database: Database, address: Address) -> bool:
-    """Leave a tombstone: mail for it is unknown from now on, for ever. RefusedError when there is no such mask."""
-    return _switch(database, address, sa.update(masks).values(removed_at=database.now))
+def remove_masks(database: Database, addresses: Collection[Address]) -> None:
+    """Leave tombstones: their mail is unknown from now on, for ever. RefusedError, and nothing done, when one is no
+    mask.
+    """
+    with database.writing() as connection:
+        _update(connection, _live(connection, addresses), removed_at=database.now)
 
 
-def _switch(database: Database, address: Address, update: sa.Update) -> bool:
-    view = find_mask(database, address)
-    if view.removed:
-        raise RefusedError(
-            [Problem("the mask", f"{address.bare} was removed", "removed masks stay so: add another one.")]
-        )
-    with database.writing_once() as connection:
-        update = update.where(masks.c.mask_id == view.mask_id, masks.c.removed_at.is_(None))
-        return bool(connection.execute(update).rowcount)
+def check_masks(database: Database, addresses: Collection[Address]) -> None:
+    """Raise RefusedError when one of them is no mask, or was removed."""
+    with database.reading() as connection:
+        _live(connection, addresses)
+
+
+def _update(connection: sa.Connection, rows: Sequence[Any], **values: Any) -> None:
+    ids = [row.mask_id for row in rows]
+    connection.execute(sa.update(masks).where(masks.c.mask_id.in_(ids)).values(**values))
+
+
+def _live(connection: sa.Connection, addresses: Collection[Address]) -> Sequence[Any]:
+    """The rows of all these masks, locked as long as the transaction lasts. Raises RefusedError with all problems."""
+    wanted = list(dict.fromkeys(address.bare for address in addresses))
+    # In order, so that two operators who lock the same masks take turns.
+    rows = connection.execute(
+        sa.select(masks).where(masks.c.address.in_(wanted)).order_by(masks.c.address).with_for_update()
+    ).all()
+    removed = {row.address: row.removed_at is not None for row in rows}
+    problems = [_unknown(bare) for bare in wanted if bare not in removed]
+    problems += [
+        Problem("the mask", f"{bare} was removed", "removed masks stay so: add another one.")
+        for bare in wanted
+        if removed.get(bare)
+    ]
+    if problems:
+        raise RefusedError(problems)
+    return rows
 
 
 def find_mask(database: Database, address: Address) -> MaskView:
@@ -193,9 +220,12 @@ def find_mask(database: Database, address: Address) -> MaskView:
     with database.reading() as connection:
         views = list(_views(connection.execute(_ALL.where(masks.c.address == address.bare))))
     if not views:
-        hint = "`relayd masks list` shows what is there."
-        raise RefusedError([Problem("the mask", f"{address.bare} is no mask", hint)])
+        raise RefusedError([_unknown(address.bare)])
     return views[0]
+
+
+def _unknown(bare: str) -> Problem:
+    return Problem("the mask", f"{bare} is no mask", "`relayd masks list` shows what is there.")
 
 
 def list_masks(
@@ -210,7 +240,7 @@ def list_masks(
     """The masks in order of address, as far as they fit. Removed ones only where they are asked for."""
     query = _ALL.where(masks.c.removed_at.is_not(None) if removed else masks.c.removed_at.is_(None))
     if owner is not None:
-        query = query.where(owners.c.name == owner)
+        query = query.where(owners.c.name == owner.strip())
     if domain is not None:
         query = query.where(masks.c.address.endswith(f"@{domain}", autoescape=True))
     if mailbox is not None:

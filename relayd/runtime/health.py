@@ -175,12 +175,14 @@ def _bind(address: tuple[str, int], answer: Callable[[str], Answer]) -> "_Server
     try:
         family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return _Server(family, place[:2], answer)  # type: ignore[arg-type]
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
+        # UnicodeError: the name is no name at all, and is not even looked up.
+        cause = error.strerror if isinstance(error, OSError) else None
         raise ConfigurationError(
             [
                 Problem(
                     "RELAYD_HTTP_ADDRESS",
-                    f"the address cannot be listened on ({error.strerror or type(error).__name__})",
+                    f"the address cannot be listened on ({cause or type(error).__name__})",
                     "name a free port and an address of this machine, or end the daemon that listens there",
                 )
             ]

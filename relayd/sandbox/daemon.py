@@ -22,7 +22,7 @@ STOP_SECONDS = 60.0
 WAIT_SECONDS = "1"
 """Of one poll. Ctrl-C takes that long at most: a poll is never broken off."""
 LAST_LINES = 15
-FOREIGN = ("AWS_", "RELAYD_", "OTEL_", "BOTO_")
+FOREIGN = ("AWS_", "RELAYD_", "OTEL_", "BOTO_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 """Variables that would mix the user's own accounts or collectors into the sandbox."""
 
 
@@ -39,7 +39,6 @@ def environment(
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_EC2_METADATA_DISABLED": "true",
-        "NO_PROXY": "127.0.0.1,localhost",
         "RELAYD_QUEUE_URL": world.queue_url,
         "RELAYD_DATABASE_URL": folder.database_url,
         "RELAYD_MAIL_DOMAINS": DOMAIN,
@@ -65,7 +64,7 @@ class Daemon:
 
     def __init__(self, settings: Mapping[str, str], log: Path) -> None:
         """Start it; everything it writes goes to `log`. Call from the main thread: the leash is tied to it."""
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
+        inherited = {name: value for name, value in os.environ.items() if not name.upper().startswith(FOREIGN)}
         self._log = log
         self._log_from = log.stat().st_size if log.exists() else 0
         self._ready_url = f"http://{settings['RELAYD_HTTP_ADDRESS']}/readyz"

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 from relayd.errors import ConfigurationError, Problem, RelaydError
 
@@ -26,7 +27,7 @@ class Folder:
 
     @property
     def database_url(self) -> str:
-        return f"sqlite:///{self.database}"
+        return f"sqlite:///{quote(str(self.database))}"
 
     @property
     def log(self) -> Path:

@@ -145,10 +145,11 @@ def _parse_database_url(text: str) -> str:
     if (dialect, driver) not in {("sqlite", ""), ("sqlite", "pysqlite"), ("postgresql", ""), ("postgresql", "psycopg")}:
         raise WrongFormError("neither SQLite nor PostgreSQL (with psycopg)")
     if dialect == "sqlite":
-        path = rest.partition("?")[0]
-        if path in ("", "/") or ":memory:" in text or "mode=memory" in text:
+        if "?" in rest:
+            raise WrongFormError("a SQLite URL has no parameters", "end it before the ?, or write that as %3F")
+        if rest in ("", "/") or ":memory:" in rest:
             raise WrongFormError("a database in memory forgets every mask and delivery when relayd stops")
-        if not path.startswith("/"):
+        if not rest.startswith("/"):
             raise WrongFormError("a SQLite URL names no host", "write three slashes, four for an absolute path")
     return text
 
@@ -173,7 +174,6 @@ _PLAIN_PARAMETERS = {
     "connect_timeout",
     "application_name",
     "target_session_attrs",
-    "timeout",
 }
 
 
@@ -215,7 +215,8 @@ def _parse_certificate_file(text: str) -> Path:
 
 def _parse_http_address(text: str) -> tuple[str, int]:
     bracketed = re.fullmatch(r"\[([0-9A-Fa-f:.]+)\]:([0-9]{1,5})", text)
-    plain = re.fullmatch(r"([A-Za-z0-9.-]+):([0-9]{1,5})", text)
+    # Empty or longer labels break the resolver with an error of another kind.
+    plain = re.fullmatch(r"([A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})*\.?):([0-9]{1,5})", text)
     match = bracketed or plain
     if match is None:
         raise WrongFormError("it is not of the form host:port")

@@ -37,7 +37,7 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 # The region is spelled out because `sns.s3.amazonaws.com` and `sns.s3-eu-west-1.amazonaws.com` are buckets named
 # "sns", which anybody may own.
 _CERTIFICATE_URL = re.compile(
-    r"https://sns\.[a-z]{2,4}(?:-[a-z]{2,16}){1,3}-[0-9]{1,2}\.amazonaws\.com(?:\.cn)?(?::443)?/[A-Za-z0-9._/-]{1,512}\.pem"
+    r"https://sns\.([a-z]{2,4}(?:-[a-z]{2,16}){1,3}-[0-9]{1,2})\.amazonaws\.com(?:\.cn)?(?::443)?/[A-Za-z0-9._/-]{1,512}\.pem"
 )
 
 
@@ -56,9 +56,12 @@ def open_envelope(body: str, attributes: Mapping[str, str]) -> Envelope:
     raise PermanentError("unknown_shape", "envelope")
 
 
-def certificate_host_allowed(url: str) -> bool:
-    """Whether a certificate from this URL may vouch for SNS: only what SNS itself serves over TLS may."""
-    return _CERTIFICATE_URL.fullmatch(url) is not None
+def certificate_host_allowed(url: str, topic_arn: str) -> bool:
+    """Whether a certificate from this URL may vouch for the topic: only what SNS itself serves over TLS, in the topic's
+    own region. A made-up region would be a host that cannot be found, which looks like an outage.
+    """
+    match = _CERTIFICATE_URL.fullmatch(url)
+    return match is not None and topic_arn.split(":")[3:4] == [match[1]]
 
 
 def verify(signed: Signed, certificate_pem: bytes) -> None:

@@ -216,7 +216,15 @@ class TestDescribe:
         _, plain = moto.new_queue()
         facts = describe(moto.relayd_client("sqs"), plain)
         assert (facts.dead_letter_url, facts.max_receive_count) == (None, None)
-        assert describe(moto.relayd_client("sqs"), plain, dead_letter_url="https://x/dead").dead_letter_url is not None
+        _, dead = moto.new_queue()
+        assert describe(moto.relayd_client("sqs"), plain, dead_letter_url=dead).dead_letter_url == dead
+
+    def test_a_dead_letter_queue_that_is_not_there(self, moto: MotoServer) -> None:
+        """Said at the start, and not by the first mail that is rejected."""
+        _, plain = moto.new_queue()
+        with pytest.raises(ConfigurationError) as caught:
+            describe(moto.relayd_client("sqs"), plain, dead_letter_url=f"{plain}-not-there")
+        assert [problem.subject for problem in caught.value.problems] == ["RELAYD_DEAD_LETTER_URL"]
 
     def test_a_missing_queue(self, moto: MotoServer) -> None:
         """A queue that is not there is a problem of the setting, with what to check."""

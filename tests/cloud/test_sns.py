@@ -56,7 +56,7 @@ def test_envelopes_are_signed(server: EmbeddedServer, version: str, subject: str
     assert envelope.signed.version == version
     certificate = server.aws.certificate()
     sns.verify(envelope.signed, certificate)
-    assert sns.certificate_host_allowed(envelope.signed.certificate_url)
+    assert sns.certificate_host_allowed(envelope.signed.certificate_url, topic.arn)
 
 
 def test_a_changed_envelope_does_not_verify(server: EmbeddedServer) -> None:

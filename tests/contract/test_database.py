@@ -115,10 +115,11 @@ def test_a_failed_upgrade_leaves_nothing_behind(bare: Database) -> None:
 
 def test_a_foreign_secret_is_refused(database: Database) -> None:
     """The first secret is kept, as a fingerprint only; another one means somebody else's database."""
-    check_secret(database, [OLD])
-    check_secret(database, [OLD])
-    with pytest.raises(ConfigurationError, match="RELAYD_SECRET"):
-        check_secret(database, [FOREIGN])
+    check_secret(database, [OLD], remember=True)
+    check_secret(database, [OLD], remember=True)
+    for remember in (False, True):
+        with pytest.raises(ConfigurationError, match="RELAYD_SECRET"):
+            check_secret(database, [FOREIGN], remember=remember)
     with database.reading() as connection:
         stored = connection.execute(sa.select(meta.c.value)).scalar_one()
     assert OLD.decode() not in stored
@@ -127,11 +128,29 @@ def test_a_foreign_secret_is_refused(database: Database) -> None:
 
 def test_a_rotated_secret_replaces_the_old_one(database: Database) -> None:
     """New and old together are accepted, and from then on the new one alone."""
-    check_secret(database, [OLD])
-    check_secret(database, [NEW, OLD])
-    check_secret(database, [NEW])
+    check_secret(database, [OLD], remember=True)
+    check_secret(database, [NEW, OLD], remember=True)
+    check_secret(database, [NEW], remember=True)
     with pytest.raises(ConfigurationError):
-        check_secret(database, [OLD])
+        check_secret(database, [OLD], remember=True)
+
+
+def test_a_rotation_can_be_rolled_back(database: Database) -> None:
+    """Until the old secret is given up, the old settings are as good as the new ones."""
+    check_secret(database, [OLD], remember=True)
+    check_secret(database, [NEW, OLD], remember=True)
+    check_secret(database, [OLD], remember=True)
+    with pytest.raises(ConfigurationError):
+        check_secret(database, [NEW], remember=True)
+
+
+def test_only_the_daemon_binds_the_database_to_its_secrets(database: Database) -> None:
+    """A command with another list is checked, and leaves what is kept as it is; a first one leaves nothing."""
+    check_secret(database, [FOREIGN])
+    check_secret(database, [OLD], remember=True)
+    check_secret(database, [NEW, OLD])
+    with pytest.raises(ConfigurationError):
+        check_secret(database, [NEW], remember=True)
 
 
 def test_the_clock_is_the_time_of_day(database_url: str) -> None:
@@ -231,12 +250,22 @@ def test_a_stopped_postgres_is_held_and_comes_back() -> None:
         servers.__exit__(None, None, None)
 
 
-def test_a_server_that_cannot_be_reached_is_held() -> None:
-    """Nothing listens on that port; the password of the URL is not in the error."""
-    database = connect("postgresql://relayd:hunter2@127.0.0.1:1/relayd", pool_size=1)
+@pytest.mark.parametrize("password", ["hunter2", "hun@ter2"])
+def test_a_server_that_cannot_be_reached_is_held(password: str) -> None:
+    """Nothing listens there; no part of the password is in the error, not even one that a raw @ made a host's name."""
+    database = connect(f"postgresql://relayd:{password}@127.0.0.1:1/relayd", pool_size=1)
     with pytest.raises(HoldError) as caught:
         database.ping()
-    assert "hunter2" not in str(caught.value)
+    assert str(caught.value) == "database_unavailable: OperationalError"
+
+
+def test_what_a_server_reports_is_told_in_our_words(postgres_url: str) -> None:
+    """The cause is named where its SQLSTATE tells it, and the server's own text, which quotes names, is not."""
+    database = connect(postgres_url, pool_size=1)
+    with pytest.raises(HoldError) as caught, database.reading() as connection:
+        connection.exec_driver_sql("DO $$ BEGIN RAISE 'role hunter2' USING ERRCODE = '53300'; END $$")
+    assert str(caught.value) == "database_unavailable: TooManyConnections 53300: the server has too many connections"
+    database.close()
 
 
 def test_a_file_that_is_no_database_is_held(tmp_path: Path) -> None:
@@ -245,7 +274,7 @@ def test_a_file_that_is_no_database_is_held(tmp_path: Path) -> None:
     database = connect(sqlite_url(tmp_path), pool_size=1)
     with pytest.raises(HoldError) as caught:
         SqlDirectory(database).lookup(Address.parse("shop@mask.example"))
-    assert caught.value.reason == "database_unavailable"
+    assert str(caught.value) == "database_unavailable: DatabaseError: the file is no database"
 
 
 def test_a_locked_file_is_nobodys_failure(tmp_path: Path) -> None:
@@ -307,6 +336,14 @@ def test_a_wrong_url_is_refused(url: str) -> None:
     assert "sqlite:///" in text
     assert "postgresql://" in text
     assert "hunter2" not in text
+
+
+@pytest.mark.parametrize("query", ["?mode=ro&uri=true", "?timeout=abc", "?bogus=1", "?"])
+def test_a_sqlite_url_has_no_parameters(tmp_path: Path, query: str) -> None:
+    """They would open another file than the one that is named."""
+    with pytest.raises(ConfigurationError, match="parameters"):
+        connect(sqlite_url(tmp_path) + query, pool_size=1)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_missing_folder_is_refused(tmp_path: Path) -> None:

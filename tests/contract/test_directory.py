@@ -16,7 +16,7 @@ from relayd.errors import HoldError
 from relayd.model.address import Address
 from relayd.model.mask import DmarcHandling, Mask, SpamHandling, TokenRecipient, UnknownRecipient
 from relayd.ops.mask_entries import Line, RefusedError, entry
-from relayd.ops.masks import add_mask, import_masks, list_masks, remove_mask, set_enabled
+from relayd.ops.masks import add_mask, import_masks, list_masks, remove_masks, set_enabled
 from tests.contract.databases import open_database, sqlite_url
 from tests.contract.races import race
 from tests.fakes.clock import VirtualClock
@@ -57,10 +57,10 @@ class Operated(SqlDirectory):
         return add_mask(self.database, Address.parse(address), boxes, **traits)
 
     def set_enabled(self, address: str, enabled: bool) -> None:
-        set_enabled(self.database, Address.parse(address), enabled)
+        set_enabled(self.database, [Address.parse(address)], enabled)
 
     def remove(self, address: str) -> None:
-        remove_mask(self.database, Address.parse(address))
+        remove_masks(self.database, [Address.parse(address)])
 
 
 @pytest.fixture(params=["fake", "sqlite", "postgres"])
@@ -244,6 +244,22 @@ def test_an_import_is_all_or_nothing(database: Database) -> None:
     assert [(view.mailboxes, view.enabled) for view in list_masks(database)] == [
         (("you@example.org", "me@example.org"), False)
     ]
+
+
+def test_several_masks_are_changed_together(database: Database) -> None:
+    """One that is no mask keeps all of them as they were; the same one twice is one change."""
+    directory = Operated(database)
+    for name in ("a", "b"):
+        directory.add(f"{name}@mask.example")
+    one, two, none = (Address.parse(f"{name}@mask.example") for name in ("a", "b", "none"))
+    for change in (partial(set_enabled, enabled=False), remove_masks):
+        with pytest.raises(RefusedError):
+            change(database, [one, two, none])
+    assert [view.enabled for view in list_masks(database)] == [True, True]
+    assert set_enabled(database, [one], False) == {"a@mask.example"}
+    assert set_enabled(database, [one, two, two], False) == {"b@mask.example"}
+    remove_masks(database, [one, one])
+    assert [view.address for view in list_masks(database)] == ["b@mask.example"]
 
 
 def test_real_tokens_are_random(database: Database) -> None:

@@ -577,3 +577,22 @@ def test_unsigned_and_foreign_certificates_are_rejected_without_a_fetch() -> Non
     assert world.until(lambda: not world.queue.left)
     assert daemon.stop()
     assert {letter.reason for letter in world.queue.dead_letters} == {"unsigned", "foreign_certificate"}
+
+
+def test_a_forged_message_cannot_make_an_outage() -> None:
+    """It names a certificate of a region that does not exist: rejected without a look, however plausible the host."""
+    world = World(verify=True)
+    for number, arn in enumerate([TOPIC, TOPIC.replace("eu-west-1", "zz-nowhere-1")]):
+        forged = {
+            "TopicArn": arn,
+            "Signature": "eA==",
+            "SignatureVersion": "1",
+            "SigningCertURL": "https://sns.zz-nowhere-1.amazonaws.com/x.pem",
+        }
+        world.mail(f"forged-{number}", body=json.dumps({**json.loads(notification("forged")), **forged}))
+    daemon = world.daemon()
+    daemon.start()
+    assert world.until(lambda: not world.queue.left)
+    assert daemon.holds.held() == {}
+    assert daemon.stop()
+    assert {letter.reason for letter in world.queue.dead_letters} == {"foreign_certificate", "foreign_topic"}

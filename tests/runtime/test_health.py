@@ -245,6 +245,13 @@ def test_a_port_in_use_is_a_problem_with_a_hint(world: World) -> None:
     second.stop()
 
 
+def test_a_name_that_cannot_be_looked_up_is_a_problem(world: World) -> None:
+    """The resolver refuses such names with an error that is none of the system's."""
+    server = HealthServer("a..b", 0, world.state, clock=world.clock, metrics=lambda: b"", status=dict)
+    with pytest.raises(ConfigurationError, match="RELAYD_HTTP_ADDRESS"):
+        server.start()
+
+
 def test_stop_frees_the_port_and_hangs_up(world: World) -> None:
     """A restart on the same port must not wait for a scraper's connection."""
     connection = world.connect()

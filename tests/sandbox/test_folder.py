@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from relayd.adapters.database import connect, upgrade
 from relayd.errors import ConfigurationError, RelaydError
 from relayd.sandbox.folder import data_folder
+from relayd.settings import DirectorySettings
 
 
 def test_a_temporary_folder_goes_away() -> None:
@@ -48,6 +50,17 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError) as caught, data_folder(tmp_path / "file"):
         pass
     assert caught.value.problems[0].subject == "--data"
+
+
+@pytest.mark.parametrize("name", ["a b", "what?", "50%", "%3F", "#1", "a+b&c=d"])
+def test_the_database_is_in_the_folder_whatever_its_name(tmp_path: Path, name: str) -> None:
+    """Characters that mean something in a URL mean themselves in a folder's name."""
+    with data_folder(tmp_path / name) as folder:
+        environ = {"RELAYD_DATABASE_URL": folder.database_url, "RELAYD_MAIL_DOMAINS": "mask.example"}
+        database = connect(DirectorySettings.load(environ).database_url, pool_size=1)
+        upgrade(database)
+        database.close()
+    assert folder.database.is_file()
 
 
 def test_the_environment_is_for_the_shell(tmp_path: Path) -> None:

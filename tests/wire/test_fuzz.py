@@ -11,7 +11,7 @@ from relayd.errors import HoldError, PermanentError
 from relayd.model.notification import Notice, Received, S3Content, Signed
 from relayd.wire.ses import read
 from relayd.wire.sns import certificate_host_allowed, open_envelope, verify
-from tests.wire.samples import certificate, envelope, key, received
+from tests.wire.samples import TOPIC_ARN, certificate, envelope, key, received
 
 # Surrogates included: JSON can spell them, and SQS clients decode them.
 any_text = st.text(st.characters(exclude_categories=()), max_size=40)
@@ -103,4 +103,4 @@ def test_no_bytes_crash_the_certificate_reader(pem: bytes) -> None:
 @given(st.text(max_size=60).map(lambda text: f"https://{text}.pem") | st.text(max_size=60))
 def test_no_random_url_is_allowed(url: str) -> None:
     """Nobody stumbles into the host rule."""
-    assert not certificate_host_allowed(url)
+    assert not certificate_host_allowed(url, TOPIC_ARN)

@@ -253,8 +253,11 @@ def test_a_body_of_one_mebibyte_is_opened() -> None:
     ],
 )
 def test_certificates_of_sns_are_allowed(url: str) -> None:
-    """All partitions that SNS has."""
-    assert certificate_host_allowed(url)
+    """All partitions that SNS has, each for a topic of its own region and for no other."""
+    region = url.split(".")[1]
+    assert certificate_host_allowed(url, f"arn:aws:sns:{region}:123456789012:mail")
+    assert not certificate_host_allowed(url, "arn:aws:sns:eu-central-1:123456789012:mail")
+    assert not certificate_host_allowed(url, region)
 
 
 @pytest.mark.parametrize(
@@ -303,4 +306,4 @@ def test_certificates_of_sns_are_allowed(url: str) -> None:
 )
 def test_everything_else_is_not_allowed(url: str) -> None:
     """The host rule is the root of all trust in a signature, so it knows every trick with a URL."""
-    assert not certificate_host_allowed(url)
+    assert not certificate_host_allowed(url, TOPIC_ARN)

@@ -31,7 +31,7 @@ from relayd.mail import hops, letter, rewrite
 from relayd.mail.rewrite import ForwardPlan
 from relayd.model.address import Address
 from relayd.model.decision import Discard, Forward, Quarantine
-from relayd.model.delivery import Busy, Claim, DeliveryKey, Lost, Sent, Settled
+from relayd.model.delivery import IN_DOUBT, Busy, Claim, DeliveryKey, Lost, Sent, Settled
 from relayd.model.mask import Mask, Target, TokenRecipient, UnknownRecipient
 from relayd.model.message import Message
 from relayd.model.notification import InlineContent, Notice, Received, S3Content
@@ -167,6 +167,8 @@ class Relay:
             case Settled():
                 attempt.ended_before(answer)
             case Lost():
+                if answer.reason == IN_DOUBT:
+                    instruments.in_doubt("given_up")
                 attempt.claimed(answer.claim)
                 attempt.failed(PermanentError(answer.reason), answer.claim)
             case _:
@@ -197,13 +199,14 @@ class Relay:
     def _judge(self, fetched: Fetched, attempt: Attempt) -> Fetched:
         """Decide again, on the mail's own headers, where SES had cut the notification's short."""
         decided = fetched.claimed.decided
-        if decided.evidence.complete:
+        deliveries = fetched.claimed.deliveries
+        if not any(inbound.needs_headers(delivery.forward, decided.evidence) for delivery in deliveries):
             return fetched
         received = decided.decoded.received
         with spans.step(names.DECIDE):
             evidence = self._evidence(received, fetched.letter.header_items(), complete=True)
             kept: list[Delivery] = []
-            for delivery in fetched.claimed.deliveries:
+            for delivery in deliveries:
                 decision = inbound.decide(delivery.recipient, delivery.forward.mask, evidence)
                 if isinstance(decision, Forward):
                     kept.append(replace(delivery, forward=decision))

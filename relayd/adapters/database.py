@@ -17,8 +17,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from relayd.adapters.database_errors import translated
 from relayd.adapters.schema import HEAD, meta
 from relayd.errors import ConfigurationError, Problem, TransientError
+from relayd.telemetry.fingerprint import fingerprint
 from relayd.telemetry.instruments import measure
-from relayd.telemetry.pseudonym import fingerprint
 
 Insert = postgresql.Insert | sqlite.Insert
 """Both know ON CONFLICT, and spell it alike."""

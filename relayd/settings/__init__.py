@@ -15,7 +15,7 @@ from relayd.errors import ConfigurationError, Problem
 from relayd.settings import forms
 from relayd.settings.combinations import LEASE_LIMIT, contradictions, longest_send
 from relayd.settings.forms import Form, WrongFormError
-from relayd.telemetry.pseudonym import fingerprint
+from relayd.telemetry.fingerprint import fingerprint
 
 PREFIX = "RELAYD_"
 

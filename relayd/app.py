@@ -8,7 +8,7 @@ import structlog
 from relayd import __version__
 from relayd.adapters import aws
 from relayd.adapters.certificates import HttpCertificates, PinnedCertificate
-from relayd.adapters.database import Database, check_secret, check_version, connect, upgrade
+from relayd.adapters.database import Database, check_secret, check_version, connect
 from relayd.adapters.directory import SqlDirectory
 from relayd.adapters.ledger import SqlLedger
 from relayd.adapters.queue_facts import QueueFacts, describe, region_of
@@ -20,6 +20,7 @@ from relayd.errors import ConfigurationError, HoldError, Problem, TransientError
 from relayd.ports import Certificates, Clock
 from relayd.relay import Relay
 from relayd.runtime.health import HealthServer, HealthState
+from relayd.runtime.poller import BACKOFF_CAP
 from relayd.runtime.supervisor import Chore, EngineSettings, Supervisor
 from relayd.settings import Settings
 from relayd.stages import Ports, RelaySettings
@@ -32,7 +33,6 @@ SETTLE_TIMEOUTS = aws.Timeouts(connect=3.0, read=5.0)
 """For deletes, visibility changes and dead letters: all answer in milliseconds, and the lease is running."""
 POLL_MARGIN = 5.0
 """Seconds beyond the long poll's own wait before a poll counts as hung."""
-RECEIVE_BACKOFF = 30.0
 DAY = 86_400.0
 DEBTS_EVERY = 30.0
 """Seconds between looks at what the ledger is owed; mail that comes pays it sooner."""
@@ -90,7 +90,7 @@ def build(settings: Settings, clock: Clock, telemetry: Telemetry) -> Daemon:
         certificates=_certificates(settings),
         clock=clock,
     )
-    health = HealthState(turn_limit=settings.wait_seconds + POLL_MARGIN + RECEIVE_BACKOFF)
+    health = HealthState(turn_limit=settings.wait_seconds + POLL_MARGIN + BACKOFF_CAP)
     engine = EngineSettings(
         concurrency=settings.concurrency,
         wait=settings.wait_seconds,
@@ -153,8 +153,6 @@ def _database(settings: Settings, problems: list[Problem]) -> Database | None:
         problems += error.problems
         return None
     try:
-        if database.upgrades_itself:
-            upgrade(database)
         check_version(database)
         check_secret(database, settings.secrets, remember=True)
         if SqlDirectory(database).is_empty():

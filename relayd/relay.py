@@ -31,7 +31,7 @@ from relayd.mail import hops, letter, rewrite
 from relayd.mail.rewrite import ForwardPlan
 from relayd.model.address import Address
 from relayd.model.decision import Discard, Forward, Quarantine
-from relayd.model.delivery import IN_DOUBT, Busy, Claim, DeliveryKey, Lost, Sent, Settled
+from relayd.model.delivery import DELIVERY_TAG, IN_DOUBT, Busy, Claim, DeliveryKey, Lost, Sent, Settled
 from relayd.model.mask import Mask, Target, TokenRecipient, UnknownRecipient
 from relayd.model.message import Message
 from relayd.model.notification import InlineContent, Notice, Received, S3Content
@@ -135,7 +135,7 @@ class Relay:
         with spans.step(names.CLAIM):
             self.pay_debts()
             if not decided.decisions:
-                self._discard(DeliveryKey(mail_id, ""), Discard("no_recipient"), decided.decoded.message, attempt)
+                self._discard(DeliveryKey(mail_id, ""), Discard(inbound.NO_RECIPIENT), decided.decoded.message, attempt)
             for recipient, decision in decided.decisions:
                 if not isinstance(decision, Forward):
                     key = DeliveryKey(mail_id, recipient.full)
@@ -248,7 +248,7 @@ class Relay:
             sender=ready.reply_address,
             recipient=delivery.mailbox.address.full,
             data=ready.rewritten.data,
-            tags={"relayd-delivery": f"{claim.delivery_id}-{claim.attempt}"},
+            tags={DELIVERY_TAG: f"{claim.delivery_id}-{claim.attempt}"},
         )
         try:
             with spans.measure("ses", "send"), about(delivery.mailbox.mailbox_id):

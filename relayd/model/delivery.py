@@ -6,6 +6,8 @@ from typing import Literal
 State = Literal["claimed", "sending", "sent", "discarded", "failed"]
 """`sent` and `discarded` are final; `failed` blocks only the SQS message that was dead-lettered for it."""
 
+DELIVERY_TAG = "relayd-delivery"
+"""The SES message tag that carries a delivery's random id and attempt, so that SES's events lead back to it."""
 IN_DOUBT = "in_doubt"
 """The reason of a delivery that failed because nobody could learn, twice, whether SES had taken it."""
 

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from relayd.model.delivery import DELIVERY_TAG
 from relayd.sandbox.child import Sent
 from relayd.sandbox.samples import Expected, Sample
 
-DELIVERY_TAG = "relayd-delivery"
 """SES tag: delivery id and attempt."""
 _ID = re.compile(r"[0-9a-v]{40}")
 """Mail ids and markers, as they stand in a message."""

@@ -6,6 +6,7 @@ from typing import Any
 import structlog
 from opentelemetry.trace import Span
 
+from relayd.model.delivery import DELIVERY_TAG
 from relayd.telemetry import names
 from relayd.telemetry.instruments import label
 
@@ -39,7 +40,7 @@ def before_call(span: Span, service: str, operation: str, params: dict[str, Any]
             tags = {tag.get("Name"): tag.get("Value") for tag in params.get("EmailTags", ())}
             _set(
                 span,
-                {names.REQUEST_SIZE: None if raw is None else len(raw), names.DELIVERY: tags.get("relayd-delivery")},
+                {names.REQUEST_SIZE: None if raw is None else len(raw), names.DELIVERY: tags.get(DELIVERY_TAG)},
             )
         case "sqs":
             url = params.get("QueueUrl")

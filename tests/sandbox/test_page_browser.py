@@ -151,6 +151,7 @@ def test_the_keyboard_reaches_everything(visitor: Visitor, behind: Behind, brows
     browser.key("ArrowRight")
     browser.wait("document.activeElement.id === 'tab-text' && document.querySelector('#panel pre.text')")
     browser.key("ArrowLeft")
+    browser.wait("document.activeElement.id === 'tab-trace'")
     browser.key("ArrowLeft")
     browser.wait("document.querySelector('#tab-source[aria-selected=true]')")
     browser.key("Escape")

@@ -26,12 +26,20 @@ class TransientError(RelaydError):
 
     `charged=False` is for what is nobody's failure (SES throttling, a live claim elsewhere): such a try is not
     counted. `retry_after` (seconds) replaces the usual delay where the other side, or the ledger, knows better.
+    `dependency`: whose failure it was, for its limit and its breaker; None where it is nobody's.
     """
 
     def __init__(
-        self, reason: str, detail: str = "", *, retry_after: float | None = None, charged: bool = True
+        self,
+        reason: str,
+        detail: str = "",
+        *,
+        dependency: Dependency | None = None,
+        retry_after: float | None = None,
+        charged: bool = True,
     ) -> None:
         super().__init__(reason, detail)
+        self.dependency = dependency
         self.retry_after = retry_after
         self.charged = charged
 

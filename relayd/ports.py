@@ -11,9 +11,11 @@ from types import TracebackType
 from typing import Protocol
 
 from relayd.model.address import Address
-from relayd.model.delivery import Claim, ClaimAnswer, DeliveryKey, Sent, Tries
-from relayd.model.mask import Contact, Target
+from relayd.model.delivery import Claim, ClaimAnswer, Concern, DeliveryKey, Draft, Held, ThreadLink, Tries
+from relayd.model.feedback import Effect, Feedback, Match
+from relayd.model.mask import Contact, Mask, Screening, Target
 from relayd.model.message import Message
+from relayd.model.notice import OwnerNotice, PendingNotice
 from relayd.model.notification import S3Content
 
 
@@ -100,10 +102,21 @@ class Directory(Protocol):
     """Masks, owners, mailboxes and contacts."""
 
     def lookup(self, address: Address) -> Target:
-        """What the address is to us: a mask (the tag ignored), a contact's reply token, or unknown.
+        """What the address is to us: a mask (the tag ignored), a contact's reply token, a mask that a domain rule would
+        make (`rule_id` is set then), or unknown. An exact mask wins over a token, and both win over a rule.
 
-        Raises HoldError("database", "directory_empty") when there are no masks at all: a wrong or restored database
-        must not turn all mail into `unknown_mask`.
+        Raises HoldError("database", "directory_empty") when there are neither masks nor rules: a wrong or restored
+        database must not turn all mail into `unknown_mask`.
+        """
+        ...
+
+    def screen(self, mask: Mask, senders: Sequence[Address]) -> Screening:
+        """What the lists of the mask and its owner say of these senders. The mask's word goes before the owner's."""
+        ...
+
+    def create(self, mask: Mask) -> bool:
+        """Make a mask that `lookup` said a rule would make, if it is not there yet. False when it may not be: the
+        rule has gone, or has made as many as it may.
         """
         ...
 
@@ -113,6 +126,10 @@ class Directory(Protocol):
         """
         ...
 
+    def correspondents(self, owner_id: str, tokens: Sequence[str]) -> dict[str, Contact]:
+        """Those of the tokens (local parts) that are contacts of this owner's masks and have an address."""
+        ...
+
 
 class Ledger(Protocol):
     """What has been done with each delivery: it turns at-least-once into once.
@@ -120,26 +137,39 @@ class Ledger(Protocol):
     Times are measured by the database's clock, so that replicas with skewed clocks agree.
     """
 
-    def claim(self, key: DeliveryKey, *, message_id: str, mask_id: str, ttl: float, trace: str | None) -> ClaimAnswer:
+    def claim(
+        self,
+        key: DeliveryKey,
+        concern: Concern,
+        *,
+        message_id: str,
+        ttl: float,
+        trace: str | None,
+        doubt_seconds: float = 0.0,
+    ) -> ClaimAnswer:
         """Take the delivery for `ttl` seconds, if it is free.
 
         Free is: new; given back; `claimed` and expired (its process died: the third time it answers Lost("killed"));
-        `sending` and expired (in doubt: the first time a Claim with `resend`, the second time Lost("in_doubt"));
-        `failed` for another SQS message (a redrive or replay starts a new generation). `trace` is this attempt's
-        traceparent; the claim carries the one before.
+        `sending` and expired for `doubt_seconds` (in doubt: the first time a Claim with `resend`, the second time
+        Lost("in_doubt")); `failed` for another SQS message (a redrive or replay starts a new generation). `trace` is
+        this attempt's traceparent; the claim carries the one before.
         """
         ...
 
-    def begin_send(self, claim: Claim, *, ttl: float) -> None:
+    def begin_send(self, claim: Claim, draft: Draft, *, ttl: float) -> None:
         """Make `sending` durable before the call, to expire in `ttl` seconds. Raises ClaimLostError."""
         ...
 
-    def sent(self, claim: Claim, sent: Sent) -> None:
-        """Record a send that SES accepted. A known send is a fact: it is recorded even if the claim was lost."""
+    def sent(self, claim: Claim, ses_id: str) -> None:
+        """Record a send that SES accepted, and count it. A known send is a fact: it is recorded even if the claim was
+        lost.
+        """
         ...
 
-    def failed(self, claim: Claim, reason: str, *, message_id: str) -> None:
-        """Record that the delivery cannot be done. Raises ClaimLostError."""
+    def failed(self, claim: Claim, reason: str, *, message_id: str, held: Held | None = None) -> None:
+        """Record that the delivery cannot be done; with `held`, so that a person may try it again. Raises
+        ClaimLostError.
+        """
         ...
 
     def refused(self, claim: Claim, reason: str) -> None:
@@ -154,16 +184,52 @@ class Ledger(Protocol):
         """
         ...
 
-    def discarded(self, key: DeliveryKey, reason: str, *, message_id: str, mask_id: str | None) -> None:
-        """Record a discard or a quarantine. One that is recorded already keeps its first reason."""
+    def discarded(
+        self, key: DeliveryKey, reason: str, *, message_id: str, concern: Concern | None, held: Held | None = None
+    ) -> None:
+        """Record a discard, and count it; with `held`, a quarantine. One that is recorded already keeps its first
+        reason.
+        """
         ...
 
     def charge(self, message_id: str, *, bug: bool) -> Tries:
         """Count one failed try of an SQS message, with a bug among its failures or not, and tell what it has cost."""
         ...
 
-    def threads(self, mask_id: str, message_ids: Sequence[str]) -> dict[str, str]:
-        """For each known original Message-ID (without brackets) of mail sent for this mask: the SES id it got."""
+    def threads(self, mask_id: str, message_ids: Sequence[str]) -> tuple[ThreadLink, ...]:
+        """The mails sent for this mask, in either direction, that one of these ids (without brackets) names: by the
+        Message-ID that they came with, or by the local part of the one that SES gave them. Oldest first.
+        """
+        ...
+
+
+class Feedbacks(Protocol):
+    """What SES's events are about, and what they lead to."""
+
+    def match(self, feedback: Feedback) -> Match:
+        """The delivery, the mailboxes and the owner that an event is about: by its tag, by SES's id, by address."""
+        ...
+
+    def apply(self, feedback: Feedback, effects: Sequence[Effect]) -> bool:
+        """Do what follows from an event, all of it or nothing. False, and nothing done, when the same event had its
+        effects before; confirming a send and ending a pause may happen any number of times.
+        """
+        ...
+
+
+class Notices(Protocol):
+    """What owners are to be told. They wait in the database, so that no trouble of SES holds up who has to tell."""
+
+    def tell(self, notice: OwnerNotice) -> None:
+        """Let the owner know. Of one kind there is one a day (UTC) for each owner: a second one is dropped."""
+        ...
+
+    def waiting(self, limit: int) -> list[PendingNotice]:
+        """Notices that were not sent yet, oldest first; of more than `limit`, rather those that can be sent."""
+        ...
+
+    def ended(self, notice_id: str, outcome: str) -> None:
+        """The notice was sent, or never will be."""
         ...
 
 

@@ -94,7 +94,7 @@ def client(
     `endpoint` is for tests and the sandbox; otherwise AWS_ENDPOINT_URL and its per-service forms count, as always.
     """
     try:
-        return (session or new_session()).create_client(
+        made: Any = (session or new_session()).create_client(
             service, region_name=region, endpoint_url=endpoint, config=_config(pool, timeouts)
         )
     except boto.NoRegionError:
@@ -104,6 +104,21 @@ def client(
         hint = "Check AWS_REGION, AWS_PROFILE, AWS_CONFIG_FILE and AWS_ENDPOINT_URL."
         problem = f"No client can be built from the AWS settings ({type(error).__name__})."
         raise ConfigurationError([Problem("AWS_*", problem, hint)]) from None
+
+    made.meta.events.register("before-parse", _refuse_half)
+    return made
+
+
+def _refuse_half(response_dict: Mapping[str, Any], operation_model: Any, **_: Any) -> None:
+    """A success whose connection ended early. botocore does not look, and takes half of a JSON text for an empty one:
+    a receive that lost its messages would mean that there were none.
+    """
+    body, told = response_dict["body"], response_dict["headers"].get("content-length", "")
+    if response_dict["status_code"] >= 300 or operation_model.http.get("method") == "HEAD":
+        return
+    # Bodies that are streamed are counted by who reads them.
+    if isinstance(body, bytes) and told.isdecimal() and int(told) != len(body):
+        raise boto.IncompleteReadError(actual_bytes=len(body), expected_bytes=int(told))
 
 
 def _config(pool: int, timeouts: Timeouts) -> Config:
@@ -240,10 +255,10 @@ def service_error(dependency: Dependency, error: boto.ClientError, *, denied_wid
     if found in ACCESS_DENIED or found.startswith("KMS.AccessDenied"):
         return HoldError(dependency, "access_denied", fact(error), wide=denied_wide)
     if found in THROTTLED or status(error) == 429:
-        return TransientError(f"{dependency}_throttled", fact(error), charged=False)
+        return TransientError(f"{dependency}_throttled", fact(error), dependency=dependency, charged=False)
     if status(error) in {401, 403}:
         return HoldError(dependency, "access_denied", fact(error), wide=denied_wide)
-    return TransientError(f"{dependency}_unavailable", fact(error))
+    return TransientError(f"{dependency}_unavailable", fact(error), dependency=dependency)
 
 
 def call_error(dependency: Dependency, error: Exception) -> RelaydError:
@@ -252,10 +267,10 @@ def call_error(dependency: Dependency, error: Exception) -> RelaydError:
     if isinstance(error, _NO_CREDENTIALS):
         return HoldError(dependency, "credentials_missing", name)
     if isinstance(error, (boto.ReadTimeoutError, boto.ConnectTimeoutError)):
-        return TransientError(f"{dependency}_timeout", name)
+        return TransientError(f"{dependency}_timeout", name, dependency=dependency)
     if isinstance(error, (*NOT_CONNECTED, boto.HTTPClientError)):
-        return TransientError(f"{dependency}_unreachable", name)
-    return TransientError(f"{dependency}_unreadable", name)
+        return TransientError(f"{dependency}_unreachable", name, dependency=dependency)
+    return TransientError(f"{dependency}_unreadable", name, dependency=dependency)
 
 
 CREDENTIALS_HINT = (

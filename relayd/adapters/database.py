@@ -60,6 +60,10 @@ class Database:
         self.dialect = engine.dialect.name
         self.now = now() if now else sa.literal_column(_CLOCKS[self.dialect], sa.Double)
         """The database's clock, as an SQL expression: seconds since the epoch."""
+        days = self.now / 86_400
+        # PostgreSQL rounds where it casts, and SQLite, which cuts, may have no FLOOR.
+        self.today = sa.cast(days if self.dialect == "sqlite" else sa.func.floor(days), sa.Integer)
+        """Days since 1970 by the same clock, UTC."""
         # SQLite's own waiting polls, and starves under many threads; a lock hands over in an instant.
         self._turn = threading.Lock() if self.dialect == "sqlite" else None
         self._autocommit: sa.Engine = engine

@@ -58,7 +58,7 @@ def translated(error: exc.SQLAlchemyError) -> RelaydError | exc.SQLAlchemyError:
     if state in _OLD_SCHEMA_STATES or _sqlite_old_schema(cause):
         return HoldError("database", "database_not_upgraded", name)
     if isinstance(error, exc.IntegrityError):
-        return TransientError("database_conflict", name)
+        return TransientError("database_conflict", name, dependency="database")
     if isinstance(error, exc.DataError):
         return PermanentError("database_refused_value", name)
     known = _STATE_CAUSES.get(state or "") or _CLASS_CAUSES.get(type(cause).__name__) or _sqlite_cause(cause)

@@ -10,16 +10,20 @@ from typing import Any
 
 from relayd.adapters import ledger_statements as statements
 from relayd.adapters.database import Database
+from relayd.adapters.schema import feedback, notices, quarantine, retries
 from relayd.adapters.storable import storable
 from relayd.errors import ClaimLostError, TransientError
 from relayd.model.delivery import (
     Busy,
     Claim,
     ClaimAnswer,
+    Concern,
     DeliveryKey,
+    Draft,
+    Held,
     Lost,
-    Sent,
     Settled,
+    ThreadLink,
     Tries,
 )
 
@@ -34,7 +38,16 @@ _MAX_MESSAGE_ID = 500
 _PRUNE_ROWS = 5_000
 """Rows a transaction: short enough that no worker notices."""
 _THREADS_A_QUERY = 500
+_MOST_LINKS = 200
+"""Mails that an answer about threads names, the newest ones: a stranger may give all of theirs the same id."""
 _SECONDS_A_DAY = 86_400
+_LONGEST_SHOWN = 500
+_FOREVER = 1e9
+"""Seconds; thirty years. Infinity is no number to every database."""
+USAGE_DAYS = 35
+"""Days that usage is kept by the day; longer than any month that somebody may ask about."""
+_PRUNED = (retries.c.first_at, feedback.c.at, notices.c.created_at, quarantine.c.held_at)
+"""What goes at the same age as deliveries. S3's lifecycle has taken a mail long before its quarantine row goes."""
 
 
 class SqlLedger:
@@ -47,32 +60,49 @@ class SqlLedger:
         self._holder = statements.holder(database)
         self._begin_send = statements.begin_send(database)
         self._sent = statements.sent(database)
+        self._count_sent = statements.count_sent(database)
         self._failed = statements.failed(database)
         self._refused = statements.refused(database)
+        self._is_refused = statements.is_refused()
         self._give_back = statements.give_back(database)
         self._discarded = statements.discarded(database)
+        self._count_discard = statements.count_discard(database)
+        self._hold = statements.hold(database)
         self._charge = statements.charge(database)
-        self._threads = statements.threads()
+        self._threads = statements.threads(_MOST_LINKS)
         before = database.now - days * _SECONDS_A_DAY
         self._prune_deliveries = statements.prune_deliveries(before, _PRUNE_ROWS)
-        self._prune_retries = statements.prune_retries(before)
+        self._prune_others = [
+            *(statements.prune_before(column, before) for column in _PRUNED),
+            *statements.fold_usage(database, USAGE_DAYS),
+        ]
 
-    def claim(self, key: DeliveryKey, *, message_id: str, mask_id: str, ttl: float, trace: str | None) -> ClaimAnswer:
+    def claim(
+        self,
+        key: DeliveryKey,
+        concern: Concern,
+        *,
+        message_id: str,
+        ttl: float,
+        trace: str | None,
+        doubt_seconds: float = 0.0,
+    ) -> ClaimAnswer:
         """Take the delivery, or tell why not."""
         parts = _stored(key)
         token = _random_id()
+        doubt = min(doubt_seconds, _FOREVER)
         values = {
             "delivery_id": _random_id(),
             "token": token,
             "message_id": storable(message_id),
-            "mask_id": mask_id,
             "trace": trace,
             "ttl": ttl,
+            "doubt": doubt,
         }
         with self._database.writing_once("claim") as connection:
-            row = connection.execute(self._claim, parts | values).one_or_none()
+            row = connection.execute(self._claim, parts | values | _concerned(concern)).one_or_none()
             if row is None:
-                return _refusal(connection.execute(self._holder, parts).one_or_none())
+                return _refusal(connection.execute(self._holder, parts).one_or_none(), doubt)
         claim = Claim(
             delivery_id=row.delivery_id,
             key=key,
@@ -85,70 +115,91 @@ class SqlLedger:
             return Lost("in_doubt", claim)
         return Lost("killed", claim) if row.kills >= MAX_KILLS else claim
 
-    def begin_send(self, claim: Claim, *, ttl: float) -> None:
+    def begin_send(self, claim: Claim, draft: Draft, *, ttl: float) -> None:
         """Make `sending` durable. An expired claim that nobody took over is still ours."""
-        if not self._change("begin_send", self._begin_send, claim, ttl=ttl):
-            raise ClaimLostError
-
-    def sent(self, claim: Claim, sent: Sent) -> None:
-        """Record the send. The first of two is kept."""
-        original = sent.original_message_id
+        original = draft.original_message_id
         values = {
-            "id": claim.delivery_id,
-            "ses": sent.ses_id,
+            "bytes": draft.size,
+            "taken_out": draft.trackers,
             "original": None if original is None else _thread_id(original),
         }
-        with self._database.writing_once("sent") as connection:
-            connection.execute(self._sent, values)
-
-    def failed(self, claim: Claim, reason: str, *, message_id: str) -> None:
-        """Record the failure, if the claim is ours."""
-        if not self._change("failed", self._failed, claim, why=reason, message=storable(message_id)):
+        if not self._change("begin_send", self._begin_send, claim, ttl=ttl, **values):
             raise ClaimLostError
+
+    def sent(self, claim: Claim, ses_id: str) -> None:
+        """Record the send, and count it. The first of two is kept."""
+        with self._database.writing("sent") as connection:
+            if connection.execute(self._sent, {"id": claim.delivery_id, "ses": ses_id}).rowcount:
+                connection.execute(self._count_sent, {"id": claim.delivery_id})
+
+    def failed(self, claim: Claim, reason: str, *, message_id: str, held: Held | None = None) -> None:
+        """Record the failure, if the claim is ours."""
+        values = {"id": claim.delivery_id, "holder": claim.token, "why": reason, "message": storable(message_id)}
+        with self._database.writing("failed") as connection:
+            if not connection.execute(self._failed, values).rowcount:
+                raise ClaimLostError
+            if held is not None:
+                connection.execute(self._hold, _held(held, claim.delivery_id, reason))
 
     def refused(self, claim: Claim, reason: str) -> None:
         """Record a discard, if the claim is ours."""
-        if not self._change("refused", self._refused, claim, why=reason):
-            raise ClaimLostError
+        ours = {"id": claim.delivery_id, "holder": claim.token}
+        with self._database.writing("refused") as connection:
+            if connection.execute(self._refused, ours | {"why": reason}).rowcount:
+                connection.execute(self._count_discard, {"id": claim.delivery_id})
+            elif connection.execute(self._is_refused, ours).first() is None:
+                raise ClaimLostError
 
     def give_back(self, claim: Claim) -> None:
         """Free the delivery, if the claim is ours."""
         self._change("give_back", self._give_back, claim)
 
-    def discarded(self, key: DeliveryKey, reason: str, *, message_id: str, mask_id: str | None) -> None:
-        """Record a discard."""
-        self._end(self._discarded, key, reason, message_id, mask_id)
+    def discarded(
+        self, key: DeliveryKey, reason: str, *, message_id: str, concern: Concern | None, held: Held | None = None
+    ) -> None:
+        """Record a discard; count it, and list it where it is held, the first time only."""
+        values = {"delivery_id": _random_id(), "reason": reason, "message_id": storable(message_id)}
+        whose = _concerned(concern or Concern("forward", None, None))
+        with self._database.writing("discarded") as connection:
+            found = connection.execute(self._discarded, _stored(key) | values | whose).scalar_one_or_none()
+            if found is None:
+                return
+            connection.execute(self._count_discard, {"id": found})
+            if held is not None:
+                connection.execute(self._hold, _held(held, found, reason))
 
     def charge(self, message_id: str, *, bug: bool) -> Tries:
         """Count one failed try."""
         values = {"message_id": storable(message_id), "failures": 1, "bugs": int(bug)}
         with self._database.writing_once("charge") as connection:
             row = connection.execute(self._charge, values).one()
-        return Tries(failures=row.failures, bugs=row.bugs, age=max(0.0, row.age))
+        return Tries(row.failures, row.bugs, max(0.0, row.age))
 
-    def threads(self, mask_id: str, message_ids: Sequence[str]) -> dict[str, str]:
-        """The SES ids of earlier mail. Where one mail went to several mailboxes, the first delivery's."""
-        asked = {_thread_id(message_id): message_id for message_id in message_ids}
-        stored = list(asked)
-        found: dict[str, str] = {}
-        if stored:
+    def threads(self, mask_id: str, message_ids: Sequence[str]) -> tuple[ThreadLink, ...]:
+        """The mails that these ids name, in as few queries as there are parameters for."""
+        asked = {_thread_id(one): one for one in message_ids}
+        ids = list(asked)
+        rows: dict[str, Any] = {}
+        for start in range(0, len(ids), _THREADS_A_QUERY):
+            some = ids[start : start + _THREADS_A_QUERY]
+            values = {"mask": mask_id, "ids": some, "given": [one.partition("@")[0] for one in some]}
             with self._database.reading("threads") as connection:
-                for start in range(0, len(stored), _THREADS_A_QUERY):
-                    values = {"mask": mask_id, "ids": stored[start : start + _THREADS_A_QUERY]}
-                    rows = connection.execute(self._threads, values)
-                    found.update((asked[row.original_message_id], row.ses_id) for row in rows)
-        return found
+                rows.update((row.delivery_id, row) for row in connection.execute(self._threads, values))
+        inorder = sorted(rows.values(), key=lambda row: (row.created_at, row.delivery_id))[-_MOST_LINKS:]
+        originals = (asked.get(row.original_message_id, row.original_message_id) for row in inorder)
+        links = (ThreadLink(row.kind, one, row.ses_id) for row, one in zip(inorder, originals, strict=True))
+        return tuple(dict.fromkeys(links))
 
     def prune(self) -> int:
-        """Forget what was last touched too many days ago; answers how many deliveries that were."""
-        gone = 0
-        deleted = _PRUNE_ROWS
+        """Forget what both queues have forgotten long ago. Returns how many deliveries went."""
+        gone, deleted = 0, _PRUNE_ROWS
         while deleted == _PRUNE_ROWS:
             with self._database.writing_once("prune") as connection:
                 deleted = connection.execute(self._prune_deliveries).rowcount
             gone += deleted
-        with self._database.writing_once("prune") as connection:
-            connection.execute(self._prune_retries)
+        with self._database.writing("prune") as connection:
+            for statement in self._prune_others:
+                connection.execute(statement)
         return gone
 
     def _change(self, operation: str, statement: Any, claim: Claim, **values: object) -> bool:
@@ -157,23 +208,28 @@ class SqlLedger:
             changed = connection.execute(statement, {"id": claim.delivery_id, "holder": claim.token, **values})
             return bool(changed.rowcount)
 
-    def _end(self, statement: Any, key: DeliveryKey, reason: str, message_id: str, mask_id: str | None) -> None:
-        values = {
-            "delivery_id": _random_id(),
-            "reason": reason,
-            "message_id": storable(message_id),
-            "mask_id": mask_id,
-        }
-        with self._database.writing_once("end") as connection:
-            connection.execute(statement, _stored(key) | values)
+
+def _concerned(concern: Concern) -> dict[str, str | None]:
+    return {"kind": concern.kind, "mask_id": concern.mask_id, "owner_id": concern.owner_id}
 
 
-def _refusal(row: Any) -> ClaimAnswer:
+def _held(held: Held, delivery_id: str, reason: str) -> dict[str, str]:
+    return {
+        "quarantine_id": _random_id(),
+        "id": delivery_id,
+        "why": reason,
+        "sender": storable(held.sender)[:_LONGEST_SHOWN],
+        "subject": storable(held.subject)[:_LONGEST_SHOWN],
+        "notification": storable(held.notification),
+    }
+
+
+def _refusal(row: Any, doubt: float) -> ClaimAnswer:
     """What stands in the way of a claim. The row may have moved on since, so that it is free again."""
     if row is None:
         raise TransientError("database_busy", "the delivery was pruned meanwhile", charged=False)
     if row.state in ("claimed", "sending"):
-        return Busy(max(0.0, row.left or 0.0))
+        return Busy(max(0.0, (row.left or 0.0) + (doubt if row.state == "sending" else 0.0)))
     return Settled(row.state, row.reason or row.state)
 
 

@@ -7,7 +7,7 @@ from sqlalchemy import and_, bindparam, case, or_
 
 from relayd.adapters.database import Database
 from relayd.adapters.schema import deliveries as d
-from relayd.adapters.schema import retries
+from relayd.adapters.schema import quarantine, retries, usage
 from relayd.model.delivery import IN_DOUBT
 
 KEY = ("mail_id", "recipient", "mailbox")
@@ -31,11 +31,13 @@ def claim(database: Database) -> Any:
     died = and_(d.c.state == "claimed", d.c.expires_at <= now)
     # A redrive of a delivery in doubt, or an SNS twin of it: whatever it sends is a resend, and one doubt is behind it.
     doubtful = and_(again, d.c.reason == IN_DOUBT)
-    doubted = and_(d.c.state == "sending", d.c.expires_at <= now)
+    # SES's own word may still come that it has the mail, or that it never had.
+    doubted = and_(d.c.state == "sending", d.c.expires_at <= now - bindparam("doubt", type_=sa.Double))
+    whose = ("state", "token", "expires_at", "message_id", "kind", "mask_id", "owner_id", "trace")
     return insert.on_conflict_do_update(
         index_elements=KEY,
         set_={
-            **{name: new[name] for name in ("state", "token", "expires_at", "message_id", "mask_id", "trace")},
+            **{name: new[name] for name in whose},
             "reason": None,
             "attempt": d.c.attempt + 1,
             "generation": d.c.generation + case((again, 1), else_=0),
@@ -59,6 +61,9 @@ def begin_send(database: Database) -> sa.Update:
     """`sending`, under the claim. A second send under one claim (a mail rebuilt after a refusal) is no resend."""
     return _held(database, "claimed", "sending").values(
         state="sending",
+        original_message_id=bindparam("original"),
+        size=bindparam("bytes"),
+        trackers=bindparam("taken_out"),
         expires_at=database.now + bindparam("ttl", type_=sa.Double),
         resends=d.c.resends + case((and_(d.c.state == "claimed", d.c.doubts > 0), 1), else_=0),
     )
@@ -73,10 +78,60 @@ def sent(database: Database) -> sa.Update:
             state="sent",
             reason=None,
             ses_id=bindparam("ses"),
-            original_message_id=bindparam("original"),
             updated_at=database.now,
         )
     )
+
+
+def confirmed(database: Database) -> sa.Update:
+    """`sent`, because SES says so later: whatever was thought of the delivery, unless SES itself took it back."""
+    doubtful = and_(d.c.state == "failed", d.c.reason == IN_DOUBT)
+    return sent(database).where(or_(d.c.state.in_(("claimed", "sending")), doubtful))
+
+
+def count_sent(database: Database) -> Any:
+    """Count a delivery that was just found sent, for its mask and its owner's day."""
+    is_reply = case((d.c.kind == "reply", 1), else_=0)
+    return _count(database, mails=1 - is_reply, bytes=(1 - is_reply) * sa.func.coalesce(d.c.size, 0), replies=is_reply)
+
+
+def count_discard(database: Database) -> Any:
+    """Count a discard that was just recorded."""
+    return _count(database, discards=sa.literal(1))
+
+
+def _count(database: Database, **counts: sa.ColumnElement[Any]) -> Any:
+    nothing = sa.literal(0)
+    taken_out = sa.func.coalesce(d.c.trackers, 0) if "mails" in counts else nothing
+    counted = dict.fromkeys(("mails", "bytes", "replies", "discards"), nothing) | counts | {"trackers": taken_out}
+    row = sa.select(d.c.mask_id, database.today, d.c.owner_id, *counted.values()).where(
+        d.c.delivery_id == bindparam("id"), d.c.mask_id.is_not(None), d.c.owner_id.is_not(None), d.c.kind != "notice"
+    )
+    insert = database.insert(usage).from_select(["mask_id", "day", "owner_id", *counted], row)
+    return insert.on_conflict_do_update(
+        index_elements=("mask_id", "day"), set_={name: usage.c[name] + insert.excluded[name] for name in counted}
+    )
+
+
+def hold(database: Database) -> Any:
+    """List a delivery for a person to decide about."""
+    row = sa.select(
+        bindparam("quarantine_id", type_=sa.String),
+        d.c.mail_id,
+        d.c.recipient,
+        d.c.mailbox,
+        d.c.mask_id,
+        d.c.owner_id,
+        bindparam("why", type_=sa.String),
+        bindparam("sender", type_=sa.String),
+        bindparam("subject", type_=sa.String),
+        bindparam("notification", type_=sa.String),
+        database.now,
+    ).where(d.c.delivery_id == bindparam("id"), d.c.mask_id.is_not(None), d.c.owner_id.is_not(None))
+    columns = ("quarantine_id", *KEY, "mask_id", "owner_id", "reason", "sender", "subject", "notification", "held_at")
+    insert = database.insert(quarantine).from_select(list(columns), row)
+    changed = {name: insert.excluded[name] for name in ("reason", "notification", "held_at")}
+    return insert.on_conflict_do_update(index_elements=KEY, set_={**changed, "released_at": None})
 
 
 def failed(database: Database) -> sa.Update:
@@ -87,8 +142,15 @@ def failed(database: Database) -> sa.Update:
 
 
 def refused(database: Database) -> sa.Update:
-    """`discarded`, under the claim; like `failed`, it may be told twice."""
-    return _held(database, "claimed", "sending", "discarded").values(state="discarded", reason=bindparam("why"))
+    """`discarded`, under the claim."""
+    return _held(database, "claimed", "sending").values(state="discarded", reason=bindparam("why"))
+
+
+def is_refused() -> sa.Select[Any]:
+    """Whether the claim's own delivery is discarded already: like `failed`, that may be told twice."""
+    return sa.select(d.c.delivery_id).where(
+        d.c.delivery_id == bindparam("id"), d.c.token == bindparam("holder"), d.c.state == "discarded"
+    )
 
 
 def give_back(database: Database) -> sa.Update:
@@ -112,17 +174,16 @@ def charge(database: Database) -> Any:
     ).returning(retries.c.failures, retries.c.bugs, (database.now - retries.c.first_at).label("age"))
 
 
-def threads() -> sa.Select[Any]:
-    """The last row wins where there are several, so the oldest comes last."""
-    return (
-        sa.select(d.c.original_message_id, d.c.ses_id)
-        .where(
-            d.c.mask_id == bindparam("mask"),
-            d.c.original_message_id.in_(bindparam("ids", expanding=True)),
-            d.c.state == "sent",
-        )
-        .order_by(d.c.created_at.desc(), d.c.delivery_id)
+def threads(most: int) -> sa.CompoundSelect[Any]:
+    """Two indexes, so two questions: an OR of both would be answered by reading all of the mask's mail. At most `most`
+    rows, newest first.
+    """
+    row = sa.select(d.c.kind, d.c.original_message_id, d.c.ses_id, d.c.created_at, d.c.delivery_id).where(
+        d.c.mask_id == bindparam("mask"), d.c.state == "sent", d.c.original_message_id.is_not(None)
     )
+    named = row.where(d.c.original_message_id.in_(bindparam("ids", expanding=True)))
+    given = row.where(d.c.ses_id.in_(bindparam("given", expanding=True)))
+    return sa.union(named, given).order_by(sa.desc("created_at"), sa.desc("delivery_id")).limit(most)
 
 
 def prune_deliveries(before: sa.ColumnElement[float], limit: int) -> sa.Delete:
@@ -131,9 +192,25 @@ def prune_deliveries(before: sa.ColumnElement[float], limit: int) -> sa.Delete:
     return sa.delete(d).where(d.c.delivery_id.in_(old))
 
 
-def prune_retries(before: sa.ColumnElement[float]) -> sa.Delete:
-    """What SQS has long forgotten."""
-    return sa.delete(retries).where(retries.c.first_at < before)
+def prune_before(column: sa.Column[float], before: sa.ColumnElement[float]) -> sa.Delete:
+    """Rows of a table that SQS, SES and people have long forgotten."""
+    return sa.delete(column.table).where(column < before)
+
+
+def fold_usage(database: Database, days: int) -> tuple[Any, sa.Delete]:
+    """Add daily counts that are older than `days` to the mask's day 0, then remove them."""
+    old = and_(usage.c.day > 0, usage.c.day < database.today - days)
+    names = ("mails", "bytes", "replies", "discards", "trackers")
+    row = (
+        sa.select(usage.c.mask_id, sa.literal(0), usage.c.owner_id, *(sa.func.sum(usage.c[name]) for name in names))
+        .where(old)
+        .group_by(usage.c.mask_id, usage.c.owner_id)
+    )
+    insert = database.insert(usage).from_select(["mask_id", "day", "owner_id", *names], row)
+    folded = insert.on_conflict_do_update(
+        index_elements=("mask_id", "day"), set_={name: usage.c[name] + insert.excluded[name] for name in names}
+    )
+    return folded, sa.delete(usage).where(old)
 
 
 def _held(database: Database, *states: str) -> sa.Update:
@@ -156,10 +233,13 @@ def _ended(database: Database, state: Literal["discarded"], over: sa.ColumnEleme
     return insert.on_conflict_do_update(
         index_elements=KEY,
         set_={
-            **{name: new[name] for name in ("state", "reason", "message_id", "mask_id", "updated_at")},
+            **{
+                name: new[name]
+                for name in ("state", "reason", "message_id", "kind", "mask_id", "owner_id", "updated_at")
+            },
             "generation": d.c.generation + case((d.c.state == "failed", 1), else_=0),
             "token": None,
             "expires_at": None,
         },
         where=over,
-    )
+    ).returning(d.c.delivery_id)

@@ -55,6 +55,9 @@ class S3MailStore:
             raise PermanentError("s3_impossible_name") from None
         except aws.CALL_FAILED as error:
             raise aws.call_error("s3", error) from None
+        except HTTPError as error:
+            # The text of an answer that says no, which botocore reads without translating what goes wrong then.
+            raise _body_error(error) from None
         # Leaving this block closes the connection, unless the body was read to its end: then it is in the pool again.
         with cast("BaseHTTPResponse", answer["Body"].__enter__()) as raw:
             size = self._size(answer)
@@ -65,7 +68,7 @@ class S3MailStore:
     def _size(self, answer: Mapping[str, Any]) -> int:
         size = answer.get("ContentLength")
         if size is None:
-            raise TransientError("s3_unreadable", "no Content-Length")
+            raise TransientError("s3_unreadable", "no Content-Length", dependency="s3")
         if size > self._max_bytes:
             raise PermanentError("too_large", f"{size} bytes")
         return int(size)
@@ -78,21 +81,25 @@ class S3MailStore:
             while len(data) < size:
                 left = deadline - self._clock.monotonic()
                 if left <= 0:
-                    raise TransientError("s3_timeout", "body")
+                    raise TransientError("s3_timeout", "body", dependency="s3")
                 if left < patience:
                     body.set_socket_timeout(left)
                 # One read of the socket: `read` would go on until the chunk is full, however slowly it trickles.
                 chunk = raw.read1(min(_CHUNK, size - len(data)))
                 if not chunk:
-                    raise TransientError("s3_truncated", f"{len(data)} of {size} bytes")
+                    raise TransientError("s3_truncated", f"{len(data)} of {size} bytes", dependency="s3")
                 data += chunk
             # Gives the connection back to the pool.
             raw.drain_conn()
-        except ReadTimeoutError:
-            raise TransientError("s3_timeout", "body") from None
         except (HTTPError, OSError) as error:
-            raise TransientError("s3_unreachable", f"body, {type(error).__name__}") from None
+            raise _body_error(error) from None
         return bytes(data)
+
+
+def _body_error(error: HTTPError | OSError) -> TransientError:
+    if isinstance(error, ReadTimeoutError):
+        return TransientError("s3_timeout", "body", dependency="s3")
+    return TransientError("s3_unreachable", f"body, {type(error).__name__}", dependency="s3")
 
 
 def _refuse_encrypted(metadata: Mapping[str, str]) -> None:

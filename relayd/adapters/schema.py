@@ -1,6 +1,7 @@
 """The tables, as SQLAlchemy Core sees them. `migrations` makes them; a test holds the two against each other."""
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Column,
     Double,
@@ -12,10 +13,12 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     text,
+    true,
 )
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest migration: here too, so that a start on a current database need not import Alembic."""
 
 metadata = MetaData(
@@ -38,6 +41,10 @@ owners = Table(
     Column("spam_handling", String(16), nullable=False),
     Column("dmarc_handling", String(16), nullable=False),
     Column("created_at", Double, nullable=False),
+    Column("language", String(35), nullable=False, server_default="en"),
+    # Why the owner is held for review: `complaint`, or what an operator wrote.
+    Column("flag_reason", Text),
+    Column("complained_at", Double),
 )
 
 mailboxes = Table(
@@ -48,6 +55,12 @@ mailboxes = Table(
     # Unique over all owners: a bounce pauses a mailbox, and a reply is allowed, without asking whose it is.
     Column("address", Text, nullable=False, unique=True),
     Column("created_at", Double, nullable=False),
+    Column("verified", Boolean, nullable=False, server_default=true()),
+    # `hard` or `soft`, in force until `paused_until`; both NULL when mail may be sent.
+    Column("pause", String(8)),
+    Column("paused_until", Double),
+    # Hard bounces since the last delivery.
+    Column("bounces", Integer, nullable=False, server_default=text("0")),
 )
 
 masks = Table(
@@ -61,6 +74,12 @@ masks = Table(
     # Set: a tombstone. Mail for it is unknown, and its address is never given out again, because strangers and
     # shops still know it as somebody else's.
     Column("removed_at", Double),
+    Column("display_name", Text, nullable=False, server_default=""),
+    Column("block_lists", Boolean, nullable=False, server_default=false()),
+    Column("banner", Boolean, nullable=False, server_default=false()),
+    Column("remove_trackers", Boolean, nullable=False, server_default=false()),
+    # The domain rule that made it. The rule may be gone by now.
+    Column("rule_id", String(32), index=True),
 )
 
 mask_mailboxes = Table(
@@ -69,6 +88,41 @@ mask_mailboxes = Table(
     Column("mask_id", ForeignKey("masks.mask_id"), primary_key=True),
     Column("mailbox_id", ForeignKey("mailboxes.mailbox_id"), primary_key=True, index=True),
     Column("position", Integer, nullable=False),
+)
+
+domain_rules = Table(
+    "domain_rules",
+    metadata,
+    Column("rule_id", String(32), primary_key=True),
+    Column("owner_id", ForeignKey("owners.owner_id"), nullable=False, index=True),
+    Column("domain", Text, nullable=False),
+    # Of the local part: `*` stands for any run of characters, and alone for everything (a catch-all).
+    Column("pattern", Text, nullable=False),
+    # How many masks it may make, removed ones left out; NULL for any number.
+    Column("most", Integer),
+    Column("enabled", Boolean, nullable=False),
+    Column("created_at", Double, nullable=False),
+    UniqueConstraint("domain", "pattern"),
+)
+
+rule_mailboxes = Table(
+    "rule_mailboxes",
+    metadata,
+    Column("rule_id", ForeignKey("domain_rules.rule_id"), primary_key=True),
+    Column("mailbox_id", ForeignKey("mailboxes.mailbox_id"), primary_key=True, index=True),
+    Column("position", Integer, nullable=False),
+)
+
+sender_rules = Table(
+    "sender_rules",
+    metadata,
+    # A mask's id or an owner's: both are random, so that one column is enough.
+    Column("scope_id", String(32), primary_key=True),
+    # An address, `@domain`, or `@.domain` for the domain and all below it.
+    Column("pattern", Text, primary_key=True),
+    # `block` or `allow`.
+    Column("kind", String(8), nullable=False),
+    Column("created_at", Double, nullable=False),
 )
 
 contacts = Table(
@@ -108,6 +162,12 @@ deliveries = Table(
     Column("original_message_id", Text),
     Column("created_at", Double, nullable=False),
     Column("updated_at", Double, nullable=False),
+    # `forward`, `reply` or `notice`.
+    Column("kind", String(8), nullable=False, server_default="forward"),
+    Column("owner_id", String(32), index=True),
+    # Of the mail as it was sent: bytes, and trackers taken out.
+    Column("size", Integer),
+    Column("trackers", Integer),
     UniqueConstraint("mail_id", "recipient", "mailbox"),
     # Threads are looked up by the first column alone, too: the counters of a mask.
     Index(None, "mask_id", "original_message_id"),
@@ -123,6 +183,71 @@ Index(
     deliveries.c.updated_at,
     sqlite_where=_ended,
     postgresql_where=_ended,
+)
+
+_known = text("ses_id IS NOT NULL")
+Index("ix_deliveries_ses_id", deliveries.c.ses_id, sqlite_where=_known, postgresql_where=_known)
+
+usage = Table(
+    "usage",
+    metadata,
+    Column("mask_id", String(32), primary_key=True),
+    # Days since 1970, UTC. Day 0 holds what is older than the daily rows are kept.
+    Column("day", Integer, primary_key=True),
+    Column("owner_id", String(32), nullable=False),
+    Column("mails", Integer, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("replies", Integer, nullable=False),
+    Column("discards", Integer, nullable=False),
+    Column("trackers", Integer, nullable=False),
+    Index(None, "owner_id", "day"),
+)
+
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("quarantine_id", String(32), primary_key=True),
+    Column("mail_id", Text, nullable=False),
+    Column("recipient", Text, nullable=False),
+    # Empty where it is held back from all of the mask's mailboxes.
+    Column("mailbox", Text, nullable=False),
+    Column("mask_id", String(32), nullable=False, index=True),
+    Column("owner_id", String(32), nullable=False, index=True),
+    Column("reason", Text, nullable=False),
+    # For a person who has to choose.
+    Column("sender", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    # SES's notification in a short form for this recipient: what a release puts into the queue again.
+    Column("notification", Text, nullable=False),
+    Column("held_at", Double, nullable=False, index=True),
+    Column("released_at", Double),
+    UniqueConstraint("mail_id", "recipient", "mailbox"),
+)
+
+notices = Table(
+    "notices",
+    metadata,
+    Column("notice_id", String(32), primary_key=True),
+    Column("owner_id", String(32), nullable=False),
+    Column("kind", String(32), nullable=False),
+    # Days since 1970, UTC: one of a kind a day.
+    Column("day", Integer, nullable=False),
+    Column("facts", Text, nullable=False),
+    Column("created_at", Double, nullable=False, index=True),
+    Column("ended_at", Double),
+    # `sent`, or why not.
+    Column("outcome", Text),
+    UniqueConstraint("owner_id", "kind", "day"),
+)
+_waiting = text("ended_at IS NULL")
+Index("ix_notices_waiting", notices.c.created_at, sqlite_where=_waiting, postgresql_where=_waiting)
+
+feedback = Table(
+    "feedback",
+    metadata,
+    # Events whose effects must not happen twice, for SNS may deliver one twice.
+    Column("feedback_id", Text, primary_key=True),
+    Column("at", Double, nullable=False, index=True),
 )
 
 retries = Table(

@@ -100,7 +100,7 @@ _MALFORMED = "BadRequest InvalidParameterValue InvalidParameter ValidationError 
 _TABLE = (
     # The order matters where texts decide: a code means different things.
     _row(_LIMITS, "daily message quota exceeded", _hold("ses_daily_quota", retry_after=QUOTA_HOLD)),
-    _row(_LIMITS, None, lambda fact: TransientError("ses_throttled", fact, charged=False)),
+    _row(_LIMITS, None, lambda fact: TransientError("ses_throttled", fact, dependency="ses", charged=False)),
     _row(
         "SendingPaused AccountSendingPaused ConfigurationSetSendingPaused AccountSuspended",
         None,
@@ -127,6 +127,8 @@ _DEFECTS = (
     ("duplicate header", "duplicate_header"),
     ("illegal header", "illegal_header"),
     ("empty header", "empty_header_name"),
+    ("missing start boundary", "start_boundary"),
+    ("header section too long", "header_size"),
     ("extra route-addr", "route_address"),
     ("missing final '@domain'", "no_domain"),
     ("local address contains", "local_part"),

@@ -12,6 +12,10 @@ IN_DOUBT = "in_doubt"
 """The reason of a delivery that failed because nobody could learn, twice, whether SES had taken it."""
 
 
+DeliveryKind = Literal["forward", "reply", "notice"]
+"""A stranger's mail to an owner, an owner's answer to a stranger, or a mail of our own to an owner."""
+
+
 @dataclass(frozen=True, slots=True)
 class DeliveryKey:
     """What makes two deliveries the same, whatever SQS message brought them."""
@@ -22,6 +26,15 @@ class DeliveryKey:
     """The normalised envelope recipient, tag included."""
     mailbox: str = field(repr=False, default="")
     """The mailbox's normalised address; empty for a decision that concerns no mailbox (a discard)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Concern:
+    """Whom a delivery is about: what limits, counters and a person's right to be forgotten go by."""
+
+    kind: DeliveryKind
+    mask_id: str | None
+    owner_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +95,33 @@ class Tries:
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
-    """A send that SES accepted, and what later mail is threaded and matched by."""
+class Draft:
+    """A mail that is about to be sent, as far as the ledger must know it before anybody knows whether it was."""
 
-    ses_id: str
-    """SES's MessageId."""
+    size: int = 0
+    """Bytes."""
     original_message_id: str | None = field(repr=False, default=None)
     """The Message-ID that the mail had, without angle brackets."""
+    trackers: int = 0
+    """How many were taken out of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A mail that is held back for a person to decide about."""
+
+    notification: str = field(repr=False)
+    """SES's notification in a short form, for one recipient: what a release puts into the queue again."""
+    sender: str = field(repr=False, default="")
+    subject: str = field(repr=False, default="")
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadLink:
+    """One mail that was sent, under both of its names: SES gives each mail another Message-ID than it came with."""
+
+    kind: DeliveryKind
+    original: str = field(repr=False)
+    """The Message-ID that it came with, without angle brackets."""
+    ses_id: str
+    """SES's MessageId: the local part of the Message-ID that it was sent with."""

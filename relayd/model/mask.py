@@ -10,6 +10,17 @@ DmarcHandling = Literal["forward", "discard"]
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    """What an owner's mail came to since midnight, UTC."""
+
+    mails: int = 0
+    """Forwards that SES accepted."""
+    bytes: int = 0
+    """Of those, as they were sent."""
+    replies: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Owner:
     """A person (or a team) that has masks."""
 
@@ -21,6 +32,19 @@ class Owner:
     spam_handling: SpamHandling = "quarantine"
     dmarc_handling: DmarcHandling = "forward"
     """What to do with mail that failed DMARC under a `quarantine` policy: forward with a warning, or discard."""
+    language: str = "en"
+    """A language tag such as `de` or `pt-BR`: of the notices and banners that the owner is shown."""
+    usage: Usage = Usage()
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Why nothing is sent to a mailbox for now, and until when."""
+
+    kind: Literal["hard", "soft"]
+    """`hard`: it does not exist, as far as the other side says. `soft`: it is full."""
+    until: float
+    """Seconds since the epoch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +53,9 @@ class Mailbox:
 
     mailbox_id: str
     address: Address = field(repr=False)
+    verified: bool = True
+    """Whether the owner has shown that it is theirs. To one that is not verified nothing is sent, nor may it reply."""
+    pause: Pause | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +68,18 @@ class Mask:
     mailboxes: tuple[Mailbox, ...]
     """Where its mail goes; each is a Delivery of its own. At least one, in the order they were added."""
     enabled: bool = True
+    display_name: str = field(repr=False, default="")
+    """What stands beside the mask's address in the From of a reply; empty for nothing."""
+    block_lists: bool = False
+    """Discard mailing-list mail."""
+    banner: bool = False
+    """Put a line above the text that says which mask the mail came through."""
+    remove_trackers: bool = False
+    """Take tracking images out, and lead tracking links to a warning."""
+    screens: bool = False
+    """The mask or its owner has block or allow lists: `Directory.screen` knows what they say of a sender."""
+    rule_id: str | None = None
+    """The domain rule that would make this mask: it is not there yet. None for one that is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +95,21 @@ class Contact:
 
 
 @dataclass(frozen=True, slots=True)
+class Screening:
+    """What an owner's and a mask's lists say of a mail's senders."""
+
+    blocked: bool = False
+    """One of them stands on a block list."""
+    unlisted: bool = False
+    """There is an allow list, and none of them stands on it."""
+
+
+@dataclass(frozen=True, slots=True)
 class UnknownRecipient:
     """A recipient on one of our domains that no mask, token or rule covers (a removed mask included)."""
+
+    rule_exhausted: bool = False
+    """A domain rule covers it, but has made as many masks as it may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +118,9 @@ class TokenRecipient:
 
     contact: Contact
     mask: Mask
+    owned: tuple[Mailbox, ...] = ()
+    """All mailboxes of the mask's owner, those of other masks included: any verified one may reply, and none may show
+    in what is sent."""
 
 
 Target = Mask | TokenRecipient | UnknownRecipient

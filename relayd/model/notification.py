@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from relayd.model.feedback import Feedback
+
 Verdict = Literal["PASS", "FAIL", "GRAY", "PROCESSING_FAILED", "DISABLED", "ABSENT"]
 """SES's verdicts; ABSENT (ours) is a verdict that the notification does not have, or one of an unknown word."""
 
@@ -18,6 +20,10 @@ class Verdicts:
     dmarc: Verdict = "ABSENT"
     dmarc_policy: Literal["none", "quarantine", "reject"] | None = None
     """The sender domain's policy. SES tells it only when DMARC failed."""
+
+    def by_name(self) -> dict[str, Verdict]:
+        """`spam`, `virus`, `spf`, `dkim` and `dmarc`, for counting."""
+        return {"spam": self.spam, "virus": self.virus, "spf": self.spf, "dkim": self.dkim, "dmarc": self.dmarc}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +65,10 @@ class Notice:
     """Something that may reach the queue and asks for nothing: a confirmation, a test or a setup event."""
 
     kind: str
-    """A reason word: `subscription_confirmation`, `unsubscribe_confirmation`, `setup_notification`, `test_event`,
-    `event` (an SES feedback event; understood by a later version)."""
+    """A reason word: `subscription_confirmation`, `unsubscribe_confirmation`, `setup_notification`, `test_event`."""
 
 
-Notification = Received | Notice
+Notification = Received | Notice | Feedback
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,6 +131,11 @@ class TestTime:
         error = failure(Answer(body=b"x" * 1000, length=1000, pause=2), read=0.2)
         assert (type(error), error.reason) == (TransientError, "s3_timeout")
 
+    def test_the_text_of_a_refusal_that_stops(self) -> None:
+        """An S3 in trouble says 503, and then nothing more."""
+        error = failure(Answer(503, b"x" * 1000, length=1000, pause=2), read=0.2)
+        assert (type(error), error.reason) == (TransientError, "s3_timeout")
+
     def test_a_body_that_trickles(self) -> None:
         """A body whose every byte comes in time, while the whole never does, ends at the deadline."""
         began = time.monotonic()

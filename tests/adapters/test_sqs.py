@@ -86,6 +86,15 @@ class TestReceive:
             trace_header="Root=1-abc",
         )
 
+    @pytest.mark.parametrize("kept", [0, 30])
+    def test_an_answer_cut_short_is_not_an_empty_one(self, kept: int) -> None:
+        """It may have held messages; who takes it for "nothing there" believes that the queue has been read."""
+        whole = answer(Messages=[{"MessageId": "m1", "ReceiptHandle": "r1", "Body": "x"}]).body
+        cut = Answer(body=whole[:kept], length=len(whole))
+        with ScriptedServer(cut) as server, pytest.raises(TransientError) as caught:
+            queue(server.endpoint).receive(1, 0, 30)
+        assert caught.value.reason == "queue_unreadable"
+
     def test_makes_no_span(self) -> None:
         """An empty long poll leaves nothing in a trace, while other calls do."""
         exporter = InMemorySpanExporter()

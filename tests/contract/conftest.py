@@ -8,6 +8,8 @@ import pytest
 from relayd.adapters.database import Database
 from tests.cloud.server import embedded  # noqa: F401 -- pytest finds fixtures in conftest
 from tests.contract.databases import open_database, postgres_server, sqlite_url
+from tests.contract.operated import Directory
+from tests.contract.stores import FakeStores, Ledger, SqlStores, Stores
 from tests.fakes.clock import VirtualClock
 
 
@@ -41,3 +43,25 @@ def database(database_url: str, clock: VirtualClock) -> Iterator[Database]:
     opened = open_database(database_url, clock)
     yield opened
     opened.close()
+
+
+@pytest.fixture(params=["fake", "sqlite", "postgres"])
+def stores(request: pytest.FixtureRequest, clock: VirtualClock, tmp_path: Path) -> Iterator[Stores]:
+    """Everything that relayd keeps, empty, in the test's time."""
+    if request.param == "fake":
+        yield FakeStores(clock)
+        return
+    url = sqlite_url(tmp_path) if request.param == "sqlite" else str(request.getfixturevalue("postgres_url"))
+    opened = open_database(url, clock)
+    yield SqlStores(opened)
+    opened.close()
+
+
+@pytest.fixture
+def directory(stores: Stores) -> Directory:
+    return stores.directory
+
+
+@pytest.fixture
+def ledger(stores: Stores) -> Ledger:
+    return stores.ledger

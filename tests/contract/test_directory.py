@@ -1,77 +1,22 @@
-"""What every directory promises: the fake, SQLite and PostgreSQL alike."""
+"""What every directory promises of masks, their owners and mailboxes: the fake, SQLite and PostgreSQL alike."""
 
-import re
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 
 from relayd import ports
 from relayd.adapters.database import Database
-from relayd.adapters.directory import SqlDirectory
 from relayd.errors import HoldError
 from relayd.model.address import Address
-from relayd.model.mask import DmarcHandling, Mask, SpamHandling, TokenRecipient, UnknownRecipient
+from relayd.model.mask import Mask, Pause, UnknownRecipient
 from relayd.ops.mask_entries import Line, RefusedError, entry
-from relayd.ops.masks import add_mask, import_masks, list_masks, remove_masks, set_enabled
-from tests.contract.databases import open_database, sqlite_url
-from tests.contract.races import race
-from tests.fakes.clock import VirtualClock
-from tests.fakes.directory import FakeDirectory
+from relayd.ops.masks import import_masks, list_masks, remove_masks, set_enabled
+from tests.contract.operated import Directory, Operated
 
 SHOP = Address.parse("shop@mask.example")
 STRANGER = Address.parse("seller+order17@Shop.Example")
-
-
-class Directory(ports.Directory, Protocol):
-    """The port, and what an operator does to a directory."""
-
-    def add(
-        self,
-        address: str,
-        *mailboxes: str,
-        owner: str | None = None,
-        enabled: bool = True,
-        owner_active: bool = True,
-        spam_handling: SpamHandling = "quarantine",
-        dmarc_handling: DmarcHandling = "forward",
-    ) -> Mask: ...
-
-    def set_enabled(self, address: str, enabled: bool) -> None: ...
-
-    def remove(self, address: str) -> None: ...
-
-
-class Operated(SqlDirectory):
-    """The real directory, with `relayd.ops.masks` for its operator."""
-
-    def __init__(self, database: Database) -> None:
-        super().__init__(database)
-        self.database = database
-
-    def add(self, address: str, *mailboxes: str, **traits: Any) -> Mask:
-        boxes = [Address.parse(text) for text in mailboxes or ("me@example.org",)]
-        return add_mask(self.database, Address.parse(address), boxes, **traits)
-
-    def set_enabled(self, address: str, enabled: bool) -> None:
-        set_enabled(self.database, [Address.parse(address)], enabled)
-
-    def remove(self, address: str) -> None:
-        remove_masks(self.database, [Address.parse(address)])
-
-
-@pytest.fixture(params=["fake", "sqlite", "postgres"])
-def directory(request: pytest.FixtureRequest, clock: VirtualClock, tmp_path: Path) -> Iterator[Directory]:
-    if request.param == "fake":
-        yield FakeDirectory()
-        return
-    url = sqlite_url(tmp_path) if request.param == "sqlite" else request.getfixturevalue("postgres_url")
-    database = open_database(url, clock)
-    yield Operated(database)
-    database.close()
 
 
 def found(directory: ports.Directory, text: str) -> Mask:
@@ -130,9 +75,9 @@ def test_odd_recipients_are_unknown(directory: Directory, local: str) -> None:
 def test_a_disabled_mask_is_found_as_such(directory: Directory) -> None:
     """Whether it counts is for the rules to say."""
     directory.add("shop@mask.example")
-    directory.set_enabled("shop@mask.example", False)
+    directory.set_mask("shop@mask.example", enabled=False)
     assert not found(directory, "shop@mask.example").enabled
-    directory.set_enabled("shop@mask.example", True)
+    directory.set_mask("shop@mask.example", enabled=True)
     assert found(directory, "shop@mask.example").enabled
 
 
@@ -161,63 +106,47 @@ def test_an_empty_directory_is_no_answer(directory: Directory) -> None:
     assert (caught.value.dependency, caught.value.reason) == ("database", "directory_empty")
 
 
-def test_a_contact_is_made_once(directory: Directory) -> None:
-    """The same stranger keeps the same token for a mask, and has another one at another mask."""
-    shop, bank = directory.add("shop@mask.example"), directory.add("bank@mask.example")
-    contact = directory.contact(shop.mask_id, STRANGER)
-    assert directory.contact(shop.mask_id, Address.parse("SELLER+order17@shop.example")) == contact
-    assert (contact.mask_id, contact.address) == (shop.mask_id, STRANGER)
-    others = [directory.contact(bank.mask_id, STRANGER), directory.contact(shop.mask_id, SHOP)]
-    assert len({contact.token, *(other.token for other in others)}) == 3
+def test_what_a_mask_does_is_found_with_it(directory: Directory) -> None:
+    """Each of its options, and its owner's language."""
+    plain = directory.add("plain@mask.example")
+    assert (plain.display_name, plain.block_lists, plain.banner, plain.remove_trackers) == ("", False, False, False)
+    assert (plain.owner.language, plain.screens, plain.rule_id) == ("en", False, None)
+    for option in ("block_lists", "banner", "remove_trackers"):
+        traits: dict[str, Any] = {option: True}
+        mask = directory.add(f"{option}@mask.example", **traits)
+        assert [getattr(mask, name) for name in ("block_lists", "banner", "remove_trackers")].count(True) == 1
+        assert getattr(found(directory, f"{option}@mask.example"), option)
+    named = directory.add("named@mask.example", "du@example.org", display_name="J\u00fcrgen", language="de")
+    assert (named.display_name, named.owner.language) == ("J\u00fcrgen", "de")
 
 
-def test_mail_without_a_sender_shares_a_contact(directory: Directory) -> None:
-    """It has a token too, which leads to nobody's address."""
-    mask = directory.add("shop@mask.example")
-    contact = directory.contact(mask.mask_id, None)
-    assert contact.address is None
-    assert directory.contact(mask.mask_id, None) == contact != directory.contact(mask.mask_id, STRANGER)
+def test_an_owner_is_found_as_they_are_now(directory: Directory) -> None:
+    """Whatever was changed since the mask was made."""
+    owner_id = directory.add("shop@mask.example").owner.owner_id
+    directory.set_owner(owner_id, flagged=True, active=False, spam_handling="forward", dmarc_handling="discard")
+    owner = found(directory, "shop@mask.example").owner
+    assert (owner.flagged, owner.active) == (True, False)
+    assert (owner.spam_handling, owner.dmarc_handling) == ("forward", "discard")
 
 
-def test_tokens_fit_into_an_address(directory: Directory) -> None:
-    """100 bits in base32: letters that survive any mail system's lower and upper case."""
-    mask = directory.add("shop@mask.example")
-    assert re.fullmatch(r"[a-z2-7]{20}", directory.contact(mask.mask_id, STRANGER).token)
+def test_a_pause_is_told_as_it_was_set(directory: Directory) -> None:
+    """Whether it is over is for the rules to say."""
+    directory.add("team@mask.example", "a@example.org", "b@example.org", "c@example.org")
+    directory.pause("b@example.org", "hard", 2e9)
+    directory.pause("c@example.org", "soft", 1.0)
+    boxes = found(directory, "team@mask.example").mailboxes
+    assert [box.pause for box in boxes] == [None, Pause("hard", 2e9), Pause("soft", 1.0)]
 
 
-def test_a_token_leads_to_its_contact(directory: Directory) -> None:
-    """In any case and with any tag, it names the contact and the mask."""
-    mask = directory.add("shop@mask.example", "a@example.org", "b@example.org")
-    directory.contact(mask.mask_id, SHOP)
-    contact = directory.contact(mask.mask_id, STRANGER)
-    for text in (contact.token, contact.token.upper(), contact.token + "+tag"):
-        assert directory.lookup(Address.parse(f"{text}@mask.example")) == TokenRecipient(contact, mask)
-
-
-def test_a_mask_comes_before_a_token(directory: Directory) -> None:
-    """An exact mask wins, even where its name is somebody's token."""
-    mask = directory.add("shop@mask.example", "a@example.org", "b@example.org")
-    contact = directory.contact(mask.mask_id, STRANGER)
-    twin = directory.add(f"{contact.token}@mask.example", "c@example.org")
-    assert found(directory, f"{contact.token}@mask.example") == twin
-
-
-def test_a_mask_that_looks_like_a_token_is_found(directory: Directory) -> None:
-    """Twenty letters are a name like any other."""
-    mask = directory.add("abcdefghijklmnopqrst@mask.example", "a@example.org", "b@example.org")
-    directory.contact(mask.mask_id, STRANGER)
-    assert found(directory, "abcdefghijklmnopqrst@mask.example") == mask
-
-
-def test_a_race_for_a_contact_makes_one(database: Database) -> None:
-    """Eight workers that meet the same stranger at once all get the same token."""
-    directory = Operated(database)
-    mask = directory.add("shop@mask.example")
-    for number in range(20):
-        stranger = Address.parse(f"stranger{number}@shop.example")
-        answers = race([partial(directory.contact, mask.mask_id, stranger)] * 8)
-        assert len(set(answers)) == 1
-        assert answers[0].address == stranger
+def test_an_unverified_mailbox_is_told_as_such(directory: Directory) -> None:
+    """On every mask that has it."""
+    directory.add("shop@mask.example", "a@example.org", "b@example.org")
+    directory.add("bank@mask.example", "b@example.org")
+    directory.set_verified("b@example.org", False)
+    assert [box.verified for box in found(directory, "shop@mask.example").mailboxes] == [True, False]
+    assert [box.verified for box in found(directory, "bank@mask.example").mailboxes] == [False]
+    directory.set_verified("b@example.org", True)
+    assert found(directory, "bank@mask.example").mailboxes[0].verified
 
 
 def test_emptiness_can_be_asked_for(database: Database) -> None:
@@ -260,12 +189,3 @@ def test_several_masks_are_changed_together(database: Database) -> None:
     assert set_enabled(database, [one, two, two], False) == {"b@mask.example"}
     remove_masks(database, [one, one])
     assert [view.address for view in list_masks(database)] == ["b@mask.example"]
-
-
-def test_real_tokens_are_random(database: Database) -> None:
-    """Two hundred contacts, two hundred tokens, none of which begins like another."""
-    directory = Operated(database)
-    mask = directory.add("shop@mask.example")
-    strangers = [Address.parse(f"stranger{number}@shop.example") for number in range(200)]
-    tokens = {directory.contact(mask.mask_id, stranger).token for stranger in strangers}
-    assert len({token[:8] for token in tokens}) == 200

@@ -1,7 +1,9 @@
-"""A ledger in memory, with the virtual clock for its time. It keeps the promises of `tests/contract/test_ledger.py`."""
+"""A ledger in memory, with the virtual clock for its time. It keeps the promises of `tests/contract/test_ledger.py`
+and the suites beside it.
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from relayd.errors import ClaimLostError
 from relayd.model.delivery import (
@@ -9,14 +11,22 @@ from relayd.model.delivery import (
     Busy,
     Claim,
     ClaimAnswer,
+    Concern,
     DeliveryKey,
+    Draft,
+    Held,
     Lost,
-    Sent,
     Settled,
     State,
+    ThreadLink,
     Tries,
 )
 from relayd.ports import Clock
+from tests.fakes.usage import FakeUsage
+
+_FOREVER = 1e9
+_MOST_LINKS = 200
+_NOBODY = Concern("forward", None, None)
 
 
 @dataclass
@@ -26,6 +36,7 @@ class Row:
     delivery_id: str
     key: DeliveryKey
     created_at: float
+    concern: Concern = _NOBODY
     state: State = "claimed"
     reason: str | None = None
     token: str | None = None
@@ -36,10 +47,26 @@ class Row:
     doubts: int = 0
     resends: int = 0
     message_id: str = ""
-    mask_id: str | None = None
     trace: str | None = None
-    sent: Sent | None = None
+    draft: Draft = field(default_factory=Draft)
+    ses_id: str | None = None
     updated_at: float = 0.0
+
+    @property
+    def mask_id(self) -> str | None:
+        return self.concern.mask_id
+
+
+@dataclass(frozen=True)
+class HeldMail:
+    """What the table `quarantine` keeps."""
+
+    key: DeliveryKey
+    mask_id: str
+    owner_id: str
+    reason: str
+    held: Held
+    at: float
 
 
 @dataclass
@@ -56,17 +83,28 @@ class FakeLedger:
     is set. Between two waits on the clock nobody else runs, so no locks are needed.
     """
 
-    def __init__(self, clock: Clock, *, latency: float = 0.0, days: float = 60) -> None:
+    def __init__(self, clock: Clock, *, latency: float = 0.0, days: float = 60, usage: FakeUsage | None = None) -> None:
         self.clock = clock
         self.latency = latency
         self.fail_with: Exception | None = None
         self.rows: dict[DeliveryKey, Row] = {}
+        self.quarantine: list[HeldMail] = []
+        self.usage = usage or FakeUsage(clock)
         self.calls: list[str] = []
         self._costs: dict[str, _Cost] = {}
         self._days = days
         self._made = 0
 
-    def claim(self, key: DeliveryKey, *, message_id: str, mask_id: str, ttl: float, trace: str | None) -> ClaimAnswer:
+    def claim(
+        self,
+        key: DeliveryKey,
+        concern: Concern,
+        *,
+        message_id: str,
+        ttl: float,
+        trace: str | None,
+        doubt_seconds: float = 0.0,
+    ) -> ClaimAnswer:
         now = self._enter("claim")
         row = self.rows.get(key)
         previous = row.trace if row else None
@@ -77,8 +115,9 @@ class FakeLedger:
         elif row.state == "claimed" and row.token is None:
             pass
         elif row.state in ("claimed", "sending"):
-            if row.expires_at > now:
-                return Busy(row.expires_at - now)
+            free_at = row.expires_at + (min(doubt_seconds, _FOREVER) if row.state == "sending" else 0.0)
+            if free_at > now:
+                return Busy(free_at - now)
             row.kills += row.state == "claimed"
             row.doubts += row.state == "sending"
         else:
@@ -86,38 +125,41 @@ class FakeLedger:
         row.state, row.reason, row.token = "claimed", None, self._new("token")
         row.expires_at, row.updated_at = now + ttl, now
         row.attempt += 1
-        row.message_id, row.mask_id, row.trace = message_id, mask_id, trace
+        row.message_id, row.concern, row.trace = message_id, concern, trace
         claim = Claim(row.delivery_id, key, row.token, row.attempt, row.doubts > 0, previous)
         if row.doubts >= 2:
             return Lost("in_doubt", claim)
         return Lost("killed", claim) if row.kills >= 3 else claim
 
-    def begin_send(self, claim: Claim, *, ttl: float) -> None:
+    def begin_send(self, claim: Claim, draft: Draft, *, ttl: float) -> None:
         now = self._enter("begin_send")
         row = self._held(claim, "claimed", "sending")
         if row is None:
             raise ClaimLostError
         row.resends += row.state == "claimed" and row.doubts > 0
-        row.state, row.expires_at, row.updated_at = "sending", now + ttl, now
+        row.state, row.draft, row.expires_at, row.updated_at = "sending", draft, now + ttl, now
 
-    def sent(self, claim: Claim, sent: Sent) -> None:
+    def sent(self, claim: Claim, ses_id: str) -> None:
         now = self._enter("sent")
-        row = self._by_id(claim)
-        if row and row.state != "sent":
-            row.state, row.reason, row.sent, row.updated_at = "sent", None, sent, now
+        row = self.rows.get(claim.key)
+        if row and row.delivery_id == claim.delivery_id and row.state != "sent":
+            self._sent(row, ses_id, now)
 
-    def failed(self, claim: Claim, reason: str, *, message_id: str) -> None:
+    def failed(self, claim: Claim, reason: str, *, message_id: str, held: Held | None = None) -> None:
         now = self._enter("failed")
         row = self._held(claim, "claimed", "sending", "failed")
         if row is None:
             raise ClaimLostError
         row.state, row.reason, row.message_id, row.updated_at = "failed", reason, message_id, now
+        self._hold(row, reason, held, now)
 
     def refused(self, claim: Claim, reason: str) -> None:
         now = self._enter("refused")
         row = self._held(claim, "claimed", "sending", "discarded")
         if row is None:
             raise ClaimLostError
+        if row.state != "discarded":
+            self._count(row, discards=1)
         row.state, row.reason, row.updated_at = "discarded", reason, now
 
     def give_back(self, claim: Claim) -> None:
@@ -125,12 +167,20 @@ class FakeLedger:
         if row := self._held(claim, "claimed", "sending"):
             row.state, row.token, row.updated_at = "claimed", None, now
 
-    def discarded(self, key: DeliveryKey, reason: str, *, message_id: str, mask_id: str | None) -> None:
+    def discarded(
+        self, key: DeliveryKey, reason: str, *, message_id: str, concern: Concern | None, held: Held | None = None
+    ) -> None:
         now = self._enter("discarded")
         row = self.rows.get(key)
         under_way = row is not None and row.state == "sending" and row.expires_at > now
-        if row is None or not (row.state in ("sent", "discarded") or under_way):
-            self._end(key, "discarded", reason, message_id, mask_id, now)
+        if row is not None and (row.state in ("sent", "discarded") or under_way):
+            return
+        row = row or self._insert(key, now)
+        row.generation += row.state == "failed"
+        row.state, row.reason, row.token, row.updated_at = "discarded", reason, None, now
+        row.message_id, row.concern = message_id, concern or _NOBODY
+        self._count(row, discards=1)
+        self._hold(row, reason, held, now)
 
     def charge(self, message_id: str, *, bug: bool) -> Tries:
         now = self._enter("charge")
@@ -139,14 +189,17 @@ class FakeLedger:
         cost.failures += 1
         return Tries(cost.failures, cost.bugs, now - cost.first_at)
 
-    def threads(self, mask_id: str, message_ids: Sequence[str]) -> dict[str, str]:
+    def threads(self, mask_id: str, message_ids: Sequence[str]) -> tuple[ThreadLink, ...]:
         self._enter("threads")
-        found: dict[str, str] = {}
-        for row in self.rows.values():
-            original = row.sent.original_message_id if row.sent else None
-            if row.sent and original and original in message_ids and row.mask_id == mask_id:
-                found.setdefault(original, row.sent.ses_id)
-        return found
+        given = {one.partition("@")[0] for one in message_ids}
+        found: dict[ThreadLink, None] = {}
+        for row in sorted(self.rows.values(), key=lambda row: row.created_at):
+            original = row.draft.original_message_id
+            if row.state != "sent" or row.mask_id != mask_id or original is None or row.ses_id is None:
+                continue
+            if original in message_ids or row.ses_id in given:
+                found[ThreadLink(row.concern.kind, original, row.ses_id)] = None
+        return tuple(found)[-_MOST_LINKS:]
 
     def prune(self) -> int:
         now = self._enter("prune")
@@ -155,7 +208,25 @@ class FakeLedger:
         for key in old:
             del self.rows[key]
         self._costs = {message_id: cost for message_id, cost in self._costs.items() if cost.first_at >= before}
+        self.quarantine = [one for one in self.quarantine if one.at >= before]
         return len(old)
+
+    # For SES's events, which come to the same rows.
+
+    def confirm(self, delivery_id: str, ses_id: str) -> None:
+        """It was sent, unless somebody knows that it was not."""
+        row = self.by_id(delivery_id)
+        doubtful = row is not None and (row.state, row.reason) == ("failed", IN_DOUBT)
+        if row is not None and (row.state in ("claimed", "sending") or doubtful):
+            self._sent(row, ses_id, self.clock.time())
+
+    def reject(self, delivery_id: str, reason: str) -> None:
+        """SES took it, and then refused it."""
+        if row := self.by_id(delivery_id):
+            row.state, row.reason, row.updated_at = "failed", reason, self.clock.time()
+
+    def by_id(self, delivery_id: str) -> Row | None:
+        return next((row for row in self.rows.values() if row.delivery_id == delivery_id), None)
 
     def _enter(self, call: str) -> float:
         self.calls.append(call)
@@ -172,20 +243,34 @@ class FakeLedger:
     def _new(self, kind: str) -> str:
         """Counted rather than random, so that a run of the virtual clock can be repeated."""
         self._made += 1
-        return f"{kind}{self._made}"
-
-    def _by_id(self, claim: Claim) -> Row | None:
-        row = self.rows.get(claim.key)
-        return row if row and row.delivery_id == claim.delivery_id else None
+        return f"{self._made:020x}" if kind == "delivery" else f"{kind}{self._made}"
 
     def _held(self, claim: Claim, *states: State) -> Row | None:
         row = self.rows.get(claim.key)
         return row if row and row.token == claim.token and row.state in states else None
 
-    def _end(
-        self, key: DeliveryKey, state: State, reason: str, message_id: str, mask_id: str | None, now: float
-    ) -> None:
-        row = self.rows.get(key) or self._insert(key, now)
-        row.generation += row.state == "failed"
-        row.state, row.reason, row.token, row.updated_at = state, reason, None, now
-        row.message_id, row.mask_id = message_id, mask_id
+    def _sent(self, row: Row, ses_id: str, now: float) -> None:
+        row.state, row.reason, row.ses_id, row.updated_at = "sent", None, ses_id, now
+        if row.concern.kind == "reply":
+            self._count(row, replies=1, trackers=row.draft.trackers)
+        else:
+            self._count(row, mails=1, bytes=row.draft.size, trackers=row.draft.trackers)
+
+    def _count(self, row: Row, **counts: int) -> None:
+        mask_id, owner_id = row.concern.mask_id, row.concern.owner_id
+        if mask_id is not None and owner_id is not None and row.concern.kind != "notice":
+            today = self.usage.of(mask_id, owner_id)
+            for name, count in counts.items():
+                setattr(today, name, getattr(today, name) + count)
+
+    def _hold(self, row: Row, reason: str, held: Held | None, now: float) -> None:
+        """Once for each delivery. A second time changes why, and with what it is released."""
+        mask_id, owner_id = row.concern.mask_id, row.concern.owner_id
+        if held is None or mask_id is None or owner_id is None:
+            return
+        before = next((one for one in self.quarantine if one.key == row.key), None)
+        if before is None:
+            self.quarantine.append(HeldMail(row.key, mask_id, owner_id, reason, held, now))
+        else:
+            again = replace(before.held, notification=held.notification)
+            self.quarantine[self.quarantine.index(before)] = replace(before, reason=reason, held=again, at=now)

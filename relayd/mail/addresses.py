@@ -1,7 +1,9 @@
 """Who a mail is from, read out of whatever stands in From; and addresses that SES will not refuse in To and Cc."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 from relayd.mail.fields import Field
 from relayd.mail.words import decode_words, encoded_words, folded, text_of, visible
@@ -21,6 +23,8 @@ _COMMENT = re.compile(r"\(([^()]*+)\)")
 _PLAIN = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+")
 _DOTS = re.compile(r"^\.|\.\.|\.@")
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]*")
+_PHRASE = re.compile(r'(?:[^\x00-\x08\x0a-\x1f\x7f"()<>@,;:\\\[\]]|"(?:[^\x00-\x08\x0a-\x1f\x7f"\\]|\\[\t -~])*+")*+')
+_FOLD = re.compile(rb"(?:\r\n|\r|\n)[ \t]++(?![\r\n])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,31 +120,75 @@ def _is_plain_mailbox(entry: str) -> bool:
         name, bracket, address = entry[:-1].rpartition("<")
         return (
             bracket == "<"
-            and _is_plain(address)
+            and is_plain(address)
             and _ATOMS.fullmatch(name.replace('""', "").replace(".", "")) is not None
         )
-    return _is_plain(entry)
-
-
-def _is_plain(address: str) -> bool:
-    return _PLAIN.fullmatch(address) is not None and _DOTS.search(address) is None
+    return is_plain(entry)
 
 
 def display_list(source: Field, hint: str | None) -> bytes:
     """A To or Cc field made anew from the mailboxes that can be read; empty when there are none."""
-    text = text_of(source.value[:_LONGEST], hint)
-    entries: list[str] = []
-    for part in _entries(text):
-        found = _first_mailbox(part)
-        if "(" in part and (found is None or not _is_plain(found[1].full)):
-            found = _first_mailbox(_uncommented(part))
-        if found is not None and _is_plain(found[1].full):
-            name, address = found
-            entries.append(f"{phrase(name[:200])} <{address.full}>" if name else address.full)
-        if len(entries) == _MOST:
-            break
+    found = islice(_plain_mailboxes(source, hint), _MOST)
+    entries = [f"{phrase(name[:200])} <{address.full}>" if name else address.full for name, address in found]
     words = [f"{entry}," for entry in entries[:-1]] + entries[-1:]
     return folded(source.name, " ".join(words).split(" ")) if words else b""
+
+
+def plain_address(source: Field, hint: str | None) -> str | None:
+    """The first mailbox of an address list that nobody could misread, without its name."""
+    return next((address.full for _, address in _plain_mailboxes(source, hint)), None)
+
+
+def sole_address(source: Field) -> Address | None:
+    """The address of a From field that no two readers could read differently; None for any other field.
+
+    What proves a sender (DMARC, SPF) was worked out by somebody else's parser. Where From leaves room for two
+    readings, it may have proved the other one: `me@home.example .evil.example` is one address to RFC 5322 (4.4).
+    """
+    unfolded = _FOLD.sub(b" ", source.source.strip())
+    if len(unfolded) > _LONGEST or b"\r" in unfolded or b"\n" in unfolded:
+        return None
+    name, bracket, address = unfolded.decode("utf-8", "replace").rpartition("<")
+    if bracket and not address.endswith(">"):
+        return None
+    address = address.removesuffix(">").strip(" \t") if bracket else address
+    if not is_plain(address) or "=?" in address or not _is_harmless(name, address):
+        return None
+    return _address(address)
+
+
+def _is_harmless(name: str, address: str) -> bool:
+    """Whether nobody finds another address in a display name, not even who reads what is quoted or encoded first."""
+    if _PHRASE.fullmatch(name) is None:
+        return False
+    spoken = decode_words(_QUOTED.sub(_unquoted, name))
+    return not set(spoken) & set("<>@") or spoken.strip(" \t'").lower() == address.lower()
+
+
+def addresses_of(source: Field, hint: str | None = None) -> list[Address]:
+    """The first address of each entry of an address list that can be read, however odd it is; each once."""
+    found: dict[Address, None] = {}
+    for entry in _entries(text_of(source.value[:_LONGEST], hint)):
+        for view in (entry, decode_words(entry), _uncommented(entry)) if "@" in entry or "=?" in entry else ():
+            mailbox = _first_mailbox(view)
+            if mailbox is not None:
+                found[mailbox[1]] = None
+                break
+    return list(found)
+
+
+def is_plain(address: str) -> bool:
+    """Whether a bare address holds nothing that SES or a reader could stumble over."""
+    return _PLAIN.fullmatch(address) is not None and _DOTS.search(address) is None
+
+
+def _plain_mailboxes(source: Field, hint: str | None) -> Iterator[tuple[str, Address]]:
+    for part in _entries(text_of(source.value[:_LONGEST], hint)):
+        found = _first_mailbox(part)
+        if "(" in part and (found is None or not is_plain(found[1].full)):
+            found = _first_mailbox(_uncommented(part))
+        if found is not None and is_plain(found[1].full):
+            yield found
 
 
 def _entries(text: str) -> list[str]:

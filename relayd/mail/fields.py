@@ -57,7 +57,7 @@ def read_block(data: bytes, start: int = 0, is_end: Callable[[int], bool] | None
     position, stray = start, b""
     while True:
         if is_end is not None and data.startswith(b"--", position) and is_end(position):
-            return Block(tuple(fields), position)
+            return Block(tuple(fields), position, lead=_lead(stray))
         match = _FIELD.match(data, position)
         if match is not None:
             if len(fields) < _MOST_FIELDS:
@@ -71,8 +71,11 @@ def read_block(data: bytes, start: int = 0, is_end: Callable[[int], bool] | None
             stray = b"" if position == start else match[0]
         position = match.end()
     blank = _LINE_END.match(data, position)
-    lead = stray if stray.startswith(b"From ") else b""
-    return Block(tuple(fields), blank.end() if blank else position, blank is not None, lead)
+    return Block(tuple(fields), blank.end() if blank else position, blank is not None, _lead(stray))
+
+
+def _lead(stray: bytes) -> bytes:
+    return stray if stray.startswith(b"From ") else b""
 
 
 def first(fields: Iterable[Field], key: str) -> Field | None:

@@ -7,7 +7,7 @@ from relayd.mail.fields import Field, first, read_block
 from relayd.mail.lines import CRLF, all_to_crlf, has_long_line, is_sendable
 from relayd.mail.parameters import rebuilt
 from relayd.mail.transfer import decode, encode, encoding_of
-from relayd.mail.words import folded, text_of, unstructured
+from relayd.mail.words import decode_words, folded, text_of, unstructured
 
 _CLEAN = re.compile(rb"[\t -~]*+(?:\r\n[ \t]++[!-~][\t -~]*+)*+\r\n")
 _ID = re.compile(r"<([^<>\s]++)>")
@@ -75,10 +75,12 @@ def wire_status(content: bytes, *, within: bool) -> bytes | None:
     while position < len(content):
         block = read_block(content, position)
         end = _BLANK_LINE.search(content, block.end) if not block.blank else None
-        rest = content[block.end : end.end() if end else len(content)] if not block.blank else b""
-        fields, rest = _with_sendable_text(block.fields, rest, blank=end is not None, within=within)
-        blocks += (wire_block(fields, None), CRLF if block.blank else b"", rest)
         position = block.end if block.blank else end.end() if end else len(content)
+        rest, blank = block.lead + content[block.end : position], end is not None
+        if block.blank and block.lead:
+            rest, blank = rest + CRLF, True
+        fields, rest = _with_sendable_text(block.fields, rest, blank=blank, within=within)
+        blocks += (wire_block(fields, None), rest if rest or not block.blank else CRLF)
     return b"".join(blocks)
 
 
@@ -104,6 +106,9 @@ def _with_sendable_text(
 def ids(field: Field, most: int) -> list[str]:
     """The message ids in a field, without brackets: the first, which is the thread's, and the latest."""
     text = field.value.decode("latin-1")
+    if "=?" in text:
+        # Against the rules (RFC 2047, 5), but Python's own library writes a long id so.
+        text = decode_words(text[:_LONGEST_TEXT])
     found = [found for found in dict.fromkeys(_ID.findall(text)) if found.isascii() and len(found) <= _LONGEST_ID]
     found = [found for found in found if found.isprintable()]
     return found if len(found) <= most else [found[0], *found[1 - most :]]

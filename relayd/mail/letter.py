@@ -1,5 +1,6 @@
 """A mail as relayd sees it: raw header fields, and a body whose bytes nobody touches."""
 
+import re
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -14,6 +15,8 @@ __all__ = ["Letter", "Sender", "parse"]
 
 MAX_SIZE = 64 * 1024 * 1024
 """Bytes. SES takes in 40 MB; anything far over it did not come from there, and memory is bounded."""
+_OTHER_FROM = re.compile(rb"(?:\A|[\r\n])From[ \t]++:", re.IGNORECASE)
+"""A From field to RFC 5322 (4.5), which allows white space there; an mbox separator to most parsers, and to ours."""
 _MOST_REFERENCES = 50
 _MOST_SENDERS = 10
 """From fields that are looked at for an address: there should be one."""
@@ -26,6 +29,8 @@ class Letter:
     fields: tuple[Field, ...] = field(repr=False)
     """The raw header fields, in order."""
     body: bytes = field(repr=False)
+    other_from: bool = False
+    """Whether some parsers see another From than those in `fields`."""
 
     @cached_property
     def charset(self) -> str | None:
@@ -61,8 +66,11 @@ class Letter:
         return tuple(found)
 
     def header_items(self) -> tuple[tuple[str, str], ...]:
-        """Names and unfolded values as text (encoded words as they are), for the rules."""
-        return tuple((item.name, text_of(item.value, self.charset)) for item in self.fields)
+        """Names and unfolded values as text (encoded words as they are), for the rules: nobody may prove one From and
+        show another.
+        """
+        known = tuple((item.name, text_of(item.value, self.charset)) for item in self.fields)
+        return (*known, ("From", "")) if self.other_from else known
 
 
 def parse(raw: bytes) -> Letter:
@@ -70,4 +78,5 @@ def parse(raw: bytes) -> Letter:
     if len(raw) > MAX_SIZE:
         raise PermanentError("mail_too_large", f"{len(raw)} bytes")
     block = read_block(raw)
-    return Letter(block.fields, block.lead + raw[block.end :])
+    other_from = _OTHER_FROM.search(raw, 0, block.end) is not None
+    return Letter(block.fields, block.lead + raw[block.end :], other_from)

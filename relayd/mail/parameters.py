@@ -1,7 +1,7 @@
 """`Content-Type: text/plain; charset=...`: read as tolerantly as mail parsers do, written as RFC 2231 wants it."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from urllib.parse import quote, unquote_to_bytes
@@ -13,6 +13,7 @@ _WHITE = b" \t\r\n\x0b\x0c\x1c\x1d\x1e\x1f"
 _MARK = re.compile(rb'\\"|"|;')
 _CONTINUED = re.compile(rb"(\w+)\*(?:([0-9]{1,4})\*?)?")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,60}")
+_NO_TEXT = re.compile(r"[^\t-\r -~]")
 _LONGEST_VALUE = 400
 _LONGEST_BOUNDARY = 900
 """It stands on a line of its own, which holds no more."""
@@ -109,17 +110,27 @@ def rebuilt(field: Field, hint: str | None, boundary: bytes | None = None) -> by
     `boundary` replaces the one in the field.
     """
     # What was no known type stays none: the content was read, and perhaps encoded, as that.
-    main = visible(next(pieces(field.source))[:_LONGEST_VALUE].decode("ascii", "replace"))
-    lines = [f"{field.name}: {main.encode('ascii', 'replace').decode('ascii')}"]
+    main = _NO_TEXT.sub("?", next(pieces(field.source))[:_LONGEST_VALUE].decode("ascii", "replace"))
     boundary = boundary if boundary is not None else content_type(field).boundary
-    seen: set[str] = set()
+    return written(field.name, visible(main), texts(field, hint), boundary)
+
+
+def texts(field: Field, hint: str | None) -> dict[str, str]:
+    """The first value of each parameter as visible text, in order. `hint` is the charset of what declares none."""
+    found: dict[str, str] = {}
     for raw_name, raw_value in parameters(field.source)[:_MOST_PARAMETERS]:
         name = raw_name.decode("ascii", "replace")
-        if name in seen or not _TOKEN.fullmatch(name):
-            continue
-        seen.add(name)
-        if name != "boundary":
-            lines += _written(name, visible(text_of(raw_value[:_LONGEST_VALUE], hint)))
+        if name not in found and _TOKEN.fullmatch(name):
+            found[name] = visible(text_of(raw_value[:_LONGEST_VALUE], hint))
+    return found
+
+
+def written(name: str, main: str, values: Mapping[str, str], boundary: bytes | None = None) -> bytes:
+    """A field in ASCII and short lines. A boundary among the values only shows where `boundary` goes."""
+    lines = [f"{name}: {main}"]
+    for key, text in values.items():
+        if key != "boundary":
+            lines += _written(key, text)
         elif boundary is not None and len(boundary) <= _LONGEST_BOUNDARY:
             # To the letter, and never continued: a reader that misses it finds no parts.
             # One with a NUL is here only if no line of the body equals it, and then none must after.

@@ -42,6 +42,8 @@ class Part:
     """Inside a multipart, where the last line end belongs to what follows."""
     blank: bool = True
     """Whether a blank line ends the header block."""
+    nested: bool = False
+    """Inside a message that is itself a part of the mail."""
 
     @property
     def encoding(self) -> Encoding:
@@ -67,6 +69,10 @@ class Delimiter:
     end: int
     boundary: bytes
     closes: bool
+    opens: bool = False
+    """It stands before the first part of its multipart."""
+    double: bool = False
+    """It stands right after another one, with no part between them."""
 
 
 Piece = Part | Filler | Delimiter
@@ -84,21 +90,26 @@ class _Entity:
     blank: bool = True
 
 
-def scan(data: bytes, fields: tuple[Field, ...]) -> Iterator[Piece]:
+def scan(data: bytes, fields: tuple[Field, ...], *, sealed: bool = True, signed: bool = True) -> Iterator[Piece]:
     """The pieces of a body whose header block has these fields, in order, covering each of its bytes.
 
     One at a time: a mail can be made of nothing but delimiters, and a list of them would be many times its size.
+    `sealed=False`: signed and encrypted parts are opened like any others; `signed=False`: only the signed ones are.
     """
-    return _Scan(data).run(fields)
+    return _Scan(data, sealed=sealed, signed=sealed and signed).run(fields)
 
 
 class _Scan:
     """One pass. `_levels` are the boundaries of the multiparts that are open, outermost first."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, *, sealed: bool, signed: bool) -> None:
         self._data = data
+        self._sealed = sealed
+        self._signed = signed
         self._levels: list[tuple[bytes, str]] = []
         self._open: dict[bytes, int] = {}
+        self._message_at: int | None = None
+        """How many levels were open around the outermost message that is a part; None outside of one."""
 
     def run(self, fields: tuple[Field, ...]) -> Iterator[Piece]:
         entity = yield from self._enter(_Entity(fields, None, content_type(first(fields, "content-type")), 0))
@@ -109,7 +120,7 @@ class _Scan:
             end = found[0].start if found is not None else len(self._data)
             # The multipart that waits for its first part has it now, or never will.
             own = found is not None and found[1] == len(self._levels) - 1
-            opens = own and pending is not None and _is_multipart(pending)
+            opens = own and pending is not None and self._is_multipart(pending)
             starts = opens and found is not None and not found[0].closes
             if pending is None:
                 yield from self._fill(position, end, orphan=orphan)
@@ -123,7 +134,12 @@ class _Scan:
                 self._close_to(level)
                 pending, position = None, delimiter.start
                 continue
-            yield delimiter
+            if self._message_at is not None and level < self._message_at:
+                self._message_at = None
+            if starts:
+                yield Delimiter(delimiter.start, delimiter.end, delimiter.boundary, delimiter.closes, opens=True)
+            else:
+                yield delimiter
             position = delimiter.end
             if delimiter.closes:
                 self._close_to(level)
@@ -132,7 +148,7 @@ class _Scan:
                 self._close_to(level + 1)
                 position = yield from self._skip_doubles(position, level)
                 boundary, kind = self._levels[level]
-                if kind == _SIGNED:
+                if kind == _SIGNED and self._signed:
                     # The signature covers all of its first part, header included. What follows is not covered.
                     self._levels[level] = boundary, "multipart/mixed"
                     pending = _Entity((), (position, position), ContentType(_SIGNED_PART), position)
@@ -143,10 +159,12 @@ class _Scan:
     def _enter(self, entity: _Entity) -> Generator[Piece, None, _Entity]:
         """Go through messages inside messages to the entity that has content, and open it if it is a multipart."""
         while _holds_message(self._data, entity):
-            yield _part("container", entity, entity.start, entity.start)
+            yield self._part("container", entity, entity.start, entity.start)
+            if self._message_at is None:
+                self._message_at = len(self._levels)
             block = read_block(self._data, entity.start, self._is_delimiter)
             entity = self._entity(block, entity.start, "text/plain")
-        if _is_multipart(entity):
+        if self._is_multipart(entity):
             boundary = entity.type.boundary or b""
             self._levels.append((boundary, entity.type.kind))
             # Where two levels have the same boundary, the outer one takes every line of it.
@@ -167,26 +185,47 @@ class _Scan:
             found = self._delimiter_at(position)
             if found is None or found[1] != level:
                 break
-            yield found[0]
-            position = found[0].end
+            line = found[0]
+            yield Delimiter(line.start, line.end, line.boundary, line.closes, double=True)
+            position = line.end
         return position
 
     def _finish(self, entity: _Entity, start: int, end: int, *, starts: bool) -> Iterator[Piece]:
         """What an entity is shows when its content ends, or its first part begins."""
         if starts:
-            yield _part("container", entity, start, start)
+            yield self._part("container", entity, start, start)
             yield from self._fill(start, end)
-        elif _is_sealed(entity):
-            yield _part("sealed", entity, start, end)
+        elif self._is_sealed(entity):
+            yield self._part("sealed", entity, start, end)
         elif entity.type.main == "multipart":
             # Its own boundary, if it has one, is the last that was opened.
             depth = len(self._levels) - (entity.type.boundary is not None)
-            yield _part("shapeless", entity, start, end, within=depth > 0)
+            yield self._part("shapeless", entity, start, end, within=depth > 0)
         else:
             within = bool(self._levels)
             content_end = end - _line_end_size(self._data, start, end) if within else end
-            yield _part("leaf", entity, start, content_end, within=within)
+            yield self._part("leaf", entity, start, content_end, within=within)
             yield from self._fill(content_end, end)
+
+    def _is_sealed(self, entity: _Entity) -> bool:
+        return self._sealed and (entity.type.kind in _SEALED or entity.type.kind == _SIGNED_PART)
+
+    def _is_multipart(self, entity: _Entity) -> bool:
+        return entity.type.main == "multipart" and entity.type.boundary is not None and not self._is_sealed(entity)
+
+    def _part(
+        self,
+        kind: Literal["leaf", "shapeless", "container", "sealed"],
+        entity: _Entity,
+        start: int,
+        end: int,
+        *,
+        within: bool = False,
+    ) -> Part:
+        nested = self._message_at is not None
+        return Part(
+            kind, entity.fields, entity.head, entity.type, start, end, entity.lead, within, entity.blank, nested
+        )
 
     def _fill(self, start: int, end: int, *, orphan: bool = False) -> Iterator[Piece]:
         if end > start:
@@ -229,25 +268,6 @@ class _Scan:
             if boundary is not None and level is not None and (best is None or level < best[1]):
                 best = Delimiter(position, line.end(), boundary, closes), level
         return best
-
-
-def _part(
-    kind: Literal["leaf", "shapeless", "container", "sealed"],
-    entity: _Entity,
-    start: int,
-    end: int,
-    *,
-    within: bool = False,
-) -> Part:
-    return Part(kind, entity.fields, entity.head, entity.type, start, end, entity.lead, within, entity.blank)
-
-
-def _is_sealed(entity: _Entity) -> bool:
-    return entity.type.kind in _SEALED or entity.type.kind == _SIGNED_PART
-
-
-def _is_multipart(entity: _Entity) -> bool:
-    return entity.type.main == "multipart" and entity.type.boundary is not None and not _is_sealed(entity)
 
 
 def _holds_message(data: bytes, entity: _Entity) -> bool:

@@ -131,5 +131,6 @@ def refolded(data: bytes) -> bytearray | None:
     for start in range(0, len(joined), 76):
         folded += joined[start : start + 76]
         folded += b"\r\n"
-    del folded[-2:]
+    if not data.endswith((b"\r", b"\n")):
+        del folded[-2:]
     return folded

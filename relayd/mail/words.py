@@ -35,10 +35,16 @@ def text_of(data: bytes, hint: str | None = None) -> str:
     return data.decode("latin-1")
 
 
+def codec_of(charset: str) -> str | None:
+    """Python's name for a charset; None for one that nobody knows."""
+    name = _NOT_ALNUM.sub("_", charset[:60].lower()).strip("_")
+    return name if name in _CHARSETS else None
+
+
 def decoded(data: bytes, charset: str) -> str | None:
     """The text, or None for a charset that nobody knows or that does not fit."""
-    name = _NOT_ALNUM.sub("_", charset[:60].lower()).strip("_")
-    if name not in _CHARSETS:
+    name = codec_of(charset)
+    if name is None:
         return None
     try:
         return data.decode(name)
@@ -131,11 +137,12 @@ def ascii_words(text: str, longest: int = 200) -> Iterator[str]:
 def folded(name: str, words: Iterable[str]) -> bytes:
     """A field of ASCII words, folded at 76 characters where a word ends there, ended by CRLF."""
     lines: list[str] = []
-    line = f"{name}:"
+    # The first word stays beside the name: a line of a name alone is hidden from some parsers.
+    line = start = f"{name}:"
     for word in words:
         if not word:
             continue
-        if len(line) + 1 + len(word) > _FOLD_AT and line[-1] != ":":
+        if len(line) + 1 + len(word) > _FOLD_AT and line != start:
             lines.append(line)
             line = ""
         line += f" {word}"

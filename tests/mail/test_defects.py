@@ -1,7 +1,13 @@
 """Defects that real mail has: none of them is an exception, and none changes what a reader decodes."""
 
+import email
+import email.policy
+from email.header import decode_header, make_header
+from email.utils import parseaddr
+
 import pytest
 
+from relayd.sandbox.cloud import raw_mail
 from tests.mail.judge import PLAN, flaws, leaves, rewritten
 
 HEAD = b"From: Bob <bob@example.org>\r\nSubject: x\r\n"
@@ -26,6 +32,16 @@ DEFECTS = {
     "only a body": b"hello\r\n",
     "no blank line": HEAD + b"then the body \xe9 comes\r\n",
     "header without end": b"From: Bob <bob@example.org>",
+    "a byte order mark first": b"\xef\xbb\xbf" + HEAD + b"\r\n" + EIGHT,
+    "blank lines first": b"\r\n\r\n" + HEAD + b"\r\n" + EIGHT,
+    "a space before the colon": HEAD + b"X-Odd : y\r\nContent-Type: text/html\r\n\r\n" + EIGHT,
+    "a header of nothing but folds": b" x\r\n\ty\r\n" + HEAD + b"\r\n" + EIGHT,
+    "words that end in colons": b"From: " + b"mailto: " * 300 + b"\r\nTo: " + b"to: " * 300 + b"\r\n\r\nbody\r\n",
+    "a header line of 100 KB": HEAD + b"X-Y: " + b"z" * 100_000 + b"\r\nCc: " + b"c" * 100_000 + b"\r\n\r\nbody\r\n",
+    "a type of 100 KB": HEAD + b"Content-Type: text/plain; x=" + b"z" * 100_000 + b"; charset=utf-8\r\n\r\n" + EIGHT,
+    "a name of 100 KB in a part": _part(
+        b"Content-Disposition: attachment; filename=" + b"n" * 100_000 + b"\r\n", EIGHT
+    ),
     "a body read as header": HEAD + b"Note: this was meant as text\r\nand this \xe9 shows it\r\n",
     "mbox From first": b"From bob@example.org Mon Jan  1 00:00:00 2024\r\n" + HEAD + b"\r\n" + EIGHT,
     "mbox From last": HEAD + b"From bob@example.org Mon\r\n\r\n" + EIGHT,
@@ -64,6 +80,14 @@ DEFECTS = {
     "binary with LF": _part(b"Content-Type: application/octet-stream\r\n", b"\x00\x01\n\xff\r\r\n"),
     "7-bit data with LF": _part(b"Content-Type: application/x-key\r\n", b"line\nline\n"),
     "raw 8-bit file name": _part(b'Content-Disposition: attachment; filename="r\xe9sum\xe9.pdf"\r\n', b"x"),
+    "base64 in one line, in a multipart without parts": MIXED
+    + b"--b\r\nContent-Type: multipart/mixed; boundary=zz\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+    + b"QUJD" * 400
+    + b"\r\n--b\r\n\r\nnext \xe9\r\n--b--\r\n",
+    "a NUL before a type": HEAD
+    + b"Content-Type:\0multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\n"
+    + EIGHT
+    + b"--b--\r\n",
     "no boundary": HEAD + b"Content-Type: multipart/mixed\r\n\r\n" + EIGHT,
     "boundary that never comes": HEAD + b"Content-Type: multipart/mixed; boundary=zz\r\n\r\n" + EIGHT,
     "a no-break space before the type": HEAD
@@ -132,6 +156,17 @@ DEFECTS = {
     ),
     "a delivery status without blank line": MIXED
     + b"--b\r\nContent-Type: message/delivery-status\r\ncaf\xe9\r\n\r\nStatus: 5.1.1\r\n\r\n--b--\r\n",
+    "an mbox From in a delivery status": _part(
+        b"Content-Type: message/delivery-status\r\n", b" \t\r\nFrom x\r\nca\0f\xe9\r\n\r\nStatus: 5.1.1\r\n"
+    ),
+    "an mbox From that ends a block of a delivery status": _part(
+        b"Content-Type: message/delivery-status\r\n", b"A: b\r\nFrom x \xe9\r\n\r\nStatus: 5.1.1\r\n"
+    ),
+    "an mbox From that a delimiter follows": MIXED
+    + b"--b\r\nContent-Type: image/png; name=\xe9\r\nFrom x\r\n--b--\r\n",
+    "a delivery status without blank line in a broken message": HEAD
+    + b"Content-Type: message/rfc822\r\n\r\nSubject: \xe9\r\nContent-Type: message/delivery-status\r\n"
+    + b"----BEGIN \xe9\r\n\r\nlast",
     "only a delivery status": HEAD + b"Content-Type: message/delivery-status\r\n\r\nStatus: 5\r\ncaf\xe9\r\n",
     "encoded text in a delivery status": _part(
         b"Content-Type: message/delivery-status\r\n",
@@ -254,3 +289,67 @@ def test_an_encoded_text_without_mime_version_gets_one() -> None:
     assert data.count(b"MIME-Version: 1.0\r\n") == 1
     assert b"Content-Transfer-Encoding: quoted-printable\r\n" in data
     assert b"MIME-Version" not in rewritten(HEAD + b"\r\nhello\r\n", PLAN).data
+
+
+FIRST_LINES = {
+    "none": (b"Subject: x", "bounce at sender.example"),
+    "empty": (b"From:", "bounce at sender.example"),
+    "no address": (b"From: nobody at all", "bounce at sender.example"),
+    "only a name in brackets": (b"From: <nobody>", "bounce at sender.example"),
+    "a comma in a name": (b"From: a, b <x@y.example>", "a, b (x at y.example)"),
+    "two brackets": (b"From: <<x@y.example>>", "x at y.example"),
+    "two dots": (b"From: a..b@x.example", "a..b at x.example"),
+    "8-bit local part": (b"From: j\xc3\xb6rg@x.example", "j\xf6rg at x.example"),
+    "several From": (b"From: nobody\r\nFrom: a@x.example\r\nFrom: b@x.example", "a at x.example"),
+    "several addresses": (b"From: a@x.example, b@x.example", "a at x.example"),
+    "a group": (b"From: Team: a@x.example, b@x.example;", "a at x.example"),
+    "CR LF in an encoded word": (b"From: =?utf-8?q?a=0D=0ABcc:_v@x.example?= <a@x.example>", "a Bcc: v at x.example"),
+    "an unknown charset": (b"From: =?uft-8?q?J=C3=B6rg?= <a@x.example>", "J\xf6rg (a at x.example)"),
+    "charset DEFAULT": (b"From: =?DEFAULT?b?SsO2cmc=?= <a@x.example>", "J\xf6rg (a at x.example)"),
+    "half an encoded word": (b"From: =?utf-8?q?J=C3=B6rg <a@x.example>", "a at x.example)"),
+    "an unquoted bracket": (b"From: Bob <bob <bob@x.example>", "bob at x.example)"),
+    "100 KB": (b"From: " + b"n" * 100_000 + b" <a@x.example>", "sender.example"),
+}
+
+
+@pytest.mark.parametrize(("line", "label"), FIRST_LINES.values(), ids=FIRST_LINES.keys())
+def test_whoever_it_is_from_the_owner_is_told(line: bytes, label: str) -> None:
+    """One From that SES takes, whatever the mail's own was like, with what could be read of it."""
+    data = rewritten(line + b"\r\n\r\nbody\r\n").data
+    assert flaws(data) == []
+    raw_mail.read(data)
+    names = email.message_from_bytes(data, policy=email.policy.compat32).get_all("From") or []
+    assert len(names) == 1
+    name, address = parseaddr(names[0])
+    assert address == PLAN.reply_address
+    assert label in str(make_header(decode_header(name)))
+
+
+def test_a_mail_without_date_and_id_gets_none_made_up() -> None:
+    """SES sets both; what the mail did not say is not told."""
+    message = email.message_from_bytes(rewritten(HEAD + b"\r\nbody\r\n").data)
+    assert [name for name in message if "Date" in name or "Message-ID" in name] == []
+
+
+def test_a_long_header_is_cut_and_the_mail_goes_on() -> None:
+    """A subject of 100 KB is shown as far as anybody reads, the rest of the mail is as it was."""
+    data = rewritten(b"From: a@b.example\r\nSubject: " + b"word " * 20_000 + b"\r\n\r\nbody\r\n").data
+    message = email.message_from_bytes(data, policy=email.policy.default)
+    assert message["Subject"].startswith("word word")
+    assert 1000 < len(message["Subject"]) < 9000
+    assert data.endswith(b"\r\n\r\nbody\r\n")
+
+
+def test_a_body_that_was_read_as_header_is_not_lost() -> None:
+    """Without a blank line the text begins at the first line that is no field, where every reader sees it."""
+    data = rewritten(HEAD + b"Hello Bob,\r\nhow are you?\r\n").data
+    assert data.endswith(b"\r\n\r\nHello Bob,\r\nhow are you?\r\n")
+    assert b"Subject: x\r\n" in data
+
+
+def test_mbox_first_line_is_no_header() -> None:
+    """The line that mail files put between mails is dropped, and the header below it read."""
+    data = rewritten(b"From bob@example.org Mon Jan  1 00:00:00 2024\n" + HEAD.replace(b"\r", b"") + b"\nbody\n").data
+    assert b"2024" not in data
+    assert b"\r\nSubject: x\r\n" in data
+    assert data.endswith(b"\r\n\r\nbody\r\n")

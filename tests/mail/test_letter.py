@@ -81,3 +81,11 @@ def test_far_too_large_is_a_permanent_error() -> None:
     with pytest.raises(PermanentError) as caught:
         parse(bytes(letter.MAX_SIZE + 1))
     assert caught.value.reason == "mail_too_large"
+
+
+def test_ids_in_encoded_words_are_read() -> None:
+    """Python's library writes an In-Reply-To that is longer than a line as an encoded word; the thread must not end."""
+    long_id = "0100019a" + "0" * 60 + "-000000@email.amazonses.com"
+    encoded = "=?utf-8?q?=3C" + long_id.replace("@", "=40") + "=3E?="
+    letter = parse(f"In-Reply-To: {encoded}\r\nReferences: <one@a.example>\r\n {encoded}\r\n\r\n".encode())
+    assert set(letter.references) == {"one@a.example", long_id}

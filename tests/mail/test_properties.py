@@ -47,7 +47,7 @@ def _multipart(boundary: bytes) -> list[bytes]:
 
 
 @st.composite
-def _broken_mails(draw: st.DrawFn) -> bytes:
+def broken_mails(draw: st.DrawFn) -> bytes:
     """Mails out of the pieces that real ones are made of, in any order."""
     boundaries = draw(st.lists(st.sampled_from(_BOUNDARIES), min_size=1, max_size=3, unique=True))
     multipart = st.sampled_from([form for boundary in boundaries for form in _multipart(boundary)])
@@ -87,7 +87,7 @@ def test_any_bytes_become_a_sendable_mail(raw: bytes) -> None:
     _check(raw)
 
 
-@given(_broken_mails())
+@given(broken_mails())
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_broken_mails_decode_to_what_they_were(raw: bytes) -> None:
     """Whatever an independent parser decodes from each leaf, it decodes again."""

@@ -132,7 +132,7 @@ def test_threads_are_mapped_by_local_part() -> None:
     """SES's domain differs by region; ids that nobody knows stay, and a mapped one does not appear twice."""
     raw = b"References: <one@a.example> <two@b.example>\r\n <three@c.example>\r\n"
     raw += b"In-Reply-To: your mail <three@c.example>\r\n\r\n"
-    threads = {"one@other.example": "0100-1@eu-west-1.amazonses.com", "three@c.example": "<0100-3@amazonses.com>"}
+    threads = {"one@other.example": ("0100-1@eu-west-1.amazonses.com",), "three@c.example": ("<0100-3@amazonses.com>",)}
     message = _message(raw, threads=threads)
     assert message["References"].split() == [
         "<0100-1@eu-west-1.amazonses.com>",
@@ -140,6 +140,15 @@ def test_threads_are_mapped_by_local_part() -> None:
         "<0100-3@amazonses.com>",
     ]
     assert message["In-Reply-To"] == "<0100-3@amazonses.com>"
+
+
+def test_a_mail_that_went_to_two_mailboxes_threads_in_both() -> None:
+    """SES gave each copy an id of its own, and a mailbox knows only one of them. However many, the field is bounded."""
+    raw = b"References: <one@a.example>\r\nIn-Reply-To: <one@b.example>\r\n\r\n"
+    message = _message(raw, threads={"one@a.example": ("ses-1@amazonses.com", "ses-2@amazonses.com")})
+    assert message["References"] == message["In-Reply-To"] == "<ses-1@amazonses.com> <ses-2@amazonses.com>"
+    message = _message(raw, threads={"one@a.example": tuple(f"{n}@amazonses.com" for n in range(5000))})
+    assert 1 < len(message["References"].split()) <= 100
 
 
 def test_unsubscribe_links_do_not_reveal_the_owner() -> None:

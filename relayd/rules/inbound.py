@@ -1,63 +1,18 @@
 """Whether a mail to a mask is forwarded, held back or discarded, and by which rule: a table, read from the top.
 
-The table's order is policy. A rule that needs more than the notification and the mask (limits, block lists, list mail,
-pauses) gets its facts through `Evidence` and its row where it belongs.
+The table's order is policy. What a rule needs beyond the notification and the mask reaches it through `Case`.
 """
 
-import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from relayd.model.address import Address
-from relayd.model.decision import Decision, Discard, Forward, Quarantine
-from relayd.model.mask import Mask, Target, TokenRecipient, UnknownRecipient
-from relayd.model.notification import Verdicts
+from relayd.model.decision import Decision, Discard, Forward, Quarantine, Reply
+from relayd.model.mask import TokenRecipient, UnknownRecipient
+from relayd.rules import loops, mailboxes, reply
+from relayd.rules.evidence import Case, Evidence
 
 NO_RECIPIENT = "no_recipient"
 """The reason of a mail that has no recipient of ours, and so nobody to decide for."""
-MAX_HOPS = 2
-"""A mask may forward to another mask; a third passage through relayd is a loop."""
-MAX_RECEIVED = 25
-"""Received fields of a mail that is still on its way somewhere. RFC 5321, 6.3 asks for 100 or more on the open
-internet; mail to a mask has had nearly all of its hops."""
-
-_SES_DAEMON = re.compile(r"(?:^|[<\s])mailer-daemon@(?:[a-z0-9-]+\.)*amazonses\.com(?:$|[>\s])", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """What is known about a mail, the same for all of its recipients but for `sender_owner`."""
-
-    verdicts: Verdicts
-    source: str = field(repr=False)
-    """MAIL FROM; empty for a bounce."""
-    headers: tuple[tuple[str, str], ...] = field(repr=False)
-    hops: int
-    """How many relayd hops the mail has behind it, by hop headers that verify."""
-    sender_owner: str | None
-    """The owner of the mask or token that the mail claims to come from; None for a stranger."""
-    complete: bool
-    """Whether `headers` (and so `hops`) show all of the mail's header, or only what fitted into the notification."""
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One mail to one recipient."""
-
-    recipient: Address
-    target: Target
-    evidence: Evidence
-
-    @property
-    def mask(self) -> Mask:
-        """The mask written to, itself or by a token. Only rules below `unknown_mask` may ask."""
-        match self.target:
-            case Mask():
-                return self.target
-            case TokenRecipient():
-                return self.target.mask
-            case UnknownRecipient():
-                raise LookupError("an unknown recipient has no mask")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +22,8 @@ class Warn:
     word: str
 
 
-Ruling = Discard | Quarantine | Warn | None
-"""What one rule says. None: it has nothing against the mail."""
+Ruling = Discard | Quarantine | Reply | Warn | None
+"""What one rule says. None: it leaves the mail to the rules below."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +34,8 @@ class Rule:
     look: Callable[[Case], Ruling]
 
 
-def decide(recipient: Address, target: Target, evidence: Evidence) -> Decision:
-    """The first rule that is against the mail decides; if none is, it is forwarded with the warnings gathered."""
-    case = Case(recipient, target, evidence)
+def decide(case: Case) -> Decision:
+    """The first rule that takes the mail decides; if none does, it is forwarded with the warnings gathered."""
     warnings: list[str] = []
     for rule in TABLE:
         ruling = rule.look(case)
@@ -89,15 +43,18 @@ def decide(recipient: Address, target: Target, evidence: Evidence) -> Decision:
             warnings.append(ruling.word)
         elif ruling is not None:
             return ruling
-    return Forward(case.mask, tuple(warnings), evidence.hops)
+    sorted_ = mailboxes.sort(case.mask.mailboxes, case.evidence)
+    return Forward(case.mask, sorted_.ready, sorted_.held, sorted_.waiting, tuple(warnings), case.evidence.hops)
 
 
 def needs_headers(decision: Decision, evidence: Evidence) -> bool:
-    """Whether to decide again once the mail itself is there: headers that were cut off may still tell of a loop.
+    """Whether to decide again once the mail itself is there: headers that were cut off may still tell of a loop, of a
+    sender or of a list.
 
-    They can only turn a Forward down. The rules above `loop` read no headers, so what those refused stays refused.
+    They can only turn a Forward or a Reply down. The rules above `loop` read no headers, so what those refused stays
+    refused.
     """
-    return isinstance(decision, Forward) and not evidence.complete
+    return isinstance(decision, Forward | Reply) and not evidence.complete
 
 
 def _noreply(case: Case) -> Ruling:
@@ -105,7 +62,9 @@ def _noreply(case: Case) -> Ruling:
 
 
 def _unknown_mask(case: Case) -> Ruling:
-    return Discard("unknown_mask") if isinstance(case.target, UnknownRecipient) else None
+    if not isinstance(case.target, UnknownRecipient):
+        return None
+    return Discard("rule_limit" if case.target.rule_exhausted else "unknown_mask")
 
 
 def _virus(case: Case) -> Ruling:
@@ -113,13 +72,15 @@ def _virus(case: Case) -> Ruling:
 
 
 def _reply(case: Case) -> Ruling:
-    """Replies are not sent by this version: without the reply flow's checks a token would be an open relay."""
-    return Discard("reply_unavailable", case.mask) if isinstance(case.target, TokenRecipient) else None
+    """What is for a token is decided here, for all: the rules below are about strangers' mail."""
+    return reply.decide(case, case.target) if isinstance(case.target, TokenRecipient) else None
 
 
 def _spam(case: Case) -> Ruling:
     if case.evidence.verdicts.spam != "FAIL":
         return None
+    if "spam" in case.evidence.released:
+        return Warn("spam")
     rulings: dict[str, Ruling] = {
         "quarantine": Quarantine("spam", case.mask),
         "drop": Discard("spam", case.mask),
@@ -141,22 +102,15 @@ def _dmarc(case: Case) -> Ruling:
 
 
 def _loop(case: Case) -> Ruling:
-    evidence = case.evidence
-    received = sum(name.lower() == "received" for name, _ in evidence.headers)
-    looped = (
-        evidence.hops >= MAX_HOPS
-        or received > MAX_RECEIVED
-        or evidence.sender_owner == case.mask.owner.owner_id
-        or _from_ses_daemon(evidence)
-    )
-    return Discard("loop", case.mask) if looped else None
+    return Discard("loop", case.mask) if loops.looped(case.evidence, case.mask.owner.owner_id) else None
 
 
-def _from_ses_daemon(evidence: Evidence) -> bool:
-    """SES's own bounces, which answer what we sent. Their MAIL FROM may be empty; then From tells."""
-    if evidence.source:
-        return _SES_DAEMON.fullmatch(evidence.source.strip()) is not None
-    return any(name.lower() == "from" and _SES_DAEMON.search(value) for name, value in evidence.headers)
+def _mailboxes(case: Case) -> Ruling:
+    """Only where nothing may be sent to any of them. One of several that is paused does not hold up the others."""
+    sorted_ = mailboxes.sort(case.mask.mailboxes, case.evidence)
+    if sorted_.ready or sorted_.waiting:
+        return None
+    return Quarantine("bounce_pause" if sorted_.held else "mailbox_unverified", case.mask)
 
 
 def _owner_inactive(case: Case) -> Ruling:
@@ -167,25 +121,51 @@ def _owner_flagged(case: Case) -> Ruling:
     return Discard("owner_flagged", case.mask) if case.mask.owner.flagged else None
 
 
+def _over_limit(case: Case) -> Ruling:
+    usage, limits = case.mask.owner.usage, case.evidence.limits
+    over = usage.mails >= limits.mails or usage.bytes >= limits.bytes
+    return Discard("over_limit", case.mask) if over else None
+
+
 def _mask_disabled(case: Case) -> Ruling:
     return None if case.mask.enabled else Discard("mask_disabled", case.mask)
 
 
+def _sender_blocked(case: Case) -> Ruling:
+    # Whom an allow list does not name shows only when all senders are known.
+    known = case.evidence.complete or bool(case.evidence.authors)
+    refused = case.screening.blocked or (case.screening.unlisted and known)
+    return Discard("sender_blocked", case.mask) if refused else None
+
+
+def _list_mail(case: Case) -> Ruling:
+    """Feedback-ID is no sign: password resets carry it."""
+    return Discard("list_mail", case.mask) if case.mask.block_lists and case.evidence.is_list_mail else None
+
+
 TABLE: tuple[Rule, ...] = (
     Rule(("noreply",), _noreply),
-    Rule(("unknown_mask",), _unknown_mask),
+    Rule(("unknown_mask", "rule_limit"), _unknown_mask),
     Rule(("virus",), _virus),
-    Rule(("reply_unavailable",), _reply),
+    Rule(reply.REASONS, _reply),
     Rule(("spam",), _spam),
     Rule(("dmarc_reject", "dmarc_quarantine"), _dmarc),
     Rule(("loop",), _loop),
+    Rule(("bounce_pause", "mailbox_unverified"), _mailboxes),
     Rule(("owner_inactive",), _owner_inactive),
     Rule(("owner_flagged",), _owner_flagged),
+    Rule(("over_limit",), _over_limit),
     Rule(("mask_disabled",), _mask_disabled),
+    Rule(("sender_blocked",), _sender_blocked),
+    Rule(("list_mail",), _list_mail),
 )
 """The decisions, in order."""
 
-REASONS: tuple[str, ...] = (NO_RECIPIENT, *(reason for rule in TABLE for reason in rule.reasons))
-"""Every reason why a mail may not be forwarded, in the table's order."""
+LATER_REASONS = ("reply_leak",)
+"""Reasons that only the mail itself can give."""
+REASONS: tuple[str, ...] = tuple(
+    dict.fromkeys((NO_RECIPIENT, *(reason for rule in TABLE for reason in rule.reasons), *LATER_REASONS))
+)
+"""Every reason why a mail may not be sent on, in the table's order."""
 WARNINGS = ("spam", "dmarc")
 """Every word that a Forward may warn with."""

@@ -1,9 +1,11 @@
-"""SES's notifications: what was received, for whom, what SES found, and where the mail lies."""
+"""SES's notifications: what was received, for whom, what SES found, and where the mail lies.
+
+What SES tells about mail that we sent is read by `relayd.wire.feedback`.
+"""
 
 import base64
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Literal
 
 from relayd.errors import PermanentError
@@ -17,7 +19,8 @@ from relayd.model.notification import (
     Verdict,
     Verdicts,
 )
-from relayd.wire.shape import Shape, parse_object
+from relayd.wire import feedback
+from relayd.wire.shape import Shape, parse_object, seconds
 from relayd.wire.sns import TOPIC_VALIDATED
 
 MAX_RECIPIENTS = 1000
@@ -31,9 +34,6 @@ _NOTICES: Mapping[str, str] = {
     "SubscriptionConfirmation": "subscription_confirmation",
     "UnsubscribeConfirmation": "unsubscribe_confirmation",
     "AmazonSnsSubscriptionSucceeded": "setup_notification",
-    "Bounce": "event",
-    "Complaint": "event",
-    "Delivery": "event",
 }
 """SNS's `Type` and SES's `notificationType` where they bring no mail: the kind of Notice."""
 _SETUP_OBJECT = "AMAZON_SES_SETUP_NOTIFICATION"
@@ -51,8 +51,7 @@ _POLICIES: Mapping[str, Literal["none", "quarantine", "reject"]] = {
     "quarantine": "quarantine",
     "reject": "reject",
 }
-# The id becomes a ledger key, a span attribute and a file name; the bucket part of a request's host or path.
-_MAIL_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+# The bucket becomes part of a request's host or path.
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -75,11 +74,12 @@ def read_notification(text: str) -> Notification:
             return _received(root)
         if kind in _NOTICES and not kind.endswith("Confirmation"):
             return Notice(_NOTICES[kind])
+        if feedback.knows(kind):
+            return feedback.read_event(root, kind)
         raise PermanentError("unknown_type", "notificationType")
     if root.has("eventType"):
-        # Event publishing. SES adds types from time to time; none of them brings a mail.
-        root.text("eventType")
-        return Notice("event")
+        # Event publishing. SES adds types from time to time; none of them brings a mail, so none is refused.
+        return feedback.read_event(root, root.text("eventType"))
     if root.has("Event") and root.text("Event") == "s3:TestEvent":
         return Notice("test_event")
     raise PermanentError("unknown_type", "notification")
@@ -90,9 +90,7 @@ def _received(root: Shape) -> Notification:
     content = _content(root, receipt.nested("action"))
     if isinstance(content, S3Content) and content.key.rpartition("/")[2] == _SETUP_OBJECT:
         return Notice("setup_notification")
-    mail_id = mail.text("messageId")
-    if not _MAIL_ID.fullmatch(mail_id):
-        raise mail.malformed("messageId")
+    mail_id = mail.identifier("messageId")
     source = mail.lenient_text("source").strip()
     headers, truncated = _headers(mail)
     return Received(
@@ -103,7 +101,7 @@ def _received(root: Shape) -> Notification:
         headers=headers,
         headers_truncated=truncated,
         content=content,
-        received_at=_seconds(mail.fields.get("timestamp")),
+        received_at=seconds(mail.fields.get("timestamp")),
     )
 
 
@@ -180,12 +178,3 @@ def _verdict(receipt: Shape, name: str) -> Verdict:
     if not receipt.has(name):
         return "ABSENT"
     return _VERDICTS.get(receipt.nested(name).text("status").upper(), "ABSENT")
-
-
-def _seconds(timestamp: object) -> float:
-    """Seconds since the epoch; 0 for what is no ISO 8601. Only measured by, so never a reason to refuse a mail."""
-    try:
-        moment = datetime.fromisoformat(timestamp if isinstance(timestamp, str) else "")
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError):
-        return 0.0

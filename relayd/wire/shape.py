@@ -1,11 +1,16 @@
 """Strict JSON, and fields read from it by path, so that an error names the place and never shows what stood there."""
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import NoReturn
 
 from relayd.errors import PermanentError
+
+# An id becomes a ledger key, a span attribute and a file name.
+_IDENTIFIER = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,13 @@ class Shape:
         if not isinstance(value, str):
             raise self.incomplete(name)
         return value if is_unicode(value) else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+    def identifier(self, name: str) -> str:
+        """An id of AWS's making: 1 to 128 letters, digits, dots, dashes, underscores."""
+        value = self.text(name)
+        if not is_identifier(value):
+            raise self.malformed(name)
+        return value
 
     def nested(self, name: str) -> "Shape":
         value = self.fields.get(name)
@@ -89,6 +101,19 @@ def is_unicode(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def is_identifier(text: str) -> bool:
+    return _IDENTIFIER.fullmatch(text) is not None
+
+
+def seconds(timestamp: object) -> float:
+    """Seconds since the epoch; 0 for what is no ISO 8601. Only measured by, so never a reason to refuse a message."""
+    try:
+        moment = datetime.fromisoformat(timestamp if isinstance(timestamp, str) else "")
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return 0.0
 
 
 def _refuse_constant(_: str) -> NoReturn:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relayd.errors import HoldError, PermanentError
-from relayd.model.notification import Notice, Received, S3Content, Signed
+from relayd.model.notification import Notice, Notification, Received, S3Content, Signed
 from relayd.wire.ses import read
 from relayd.wire.sns import certificate_host_allowed, open_envelope, verify
 from tests.wire.samples import TOPIC_ARN, certificate, envelope, key, received
@@ -36,7 +36,7 @@ def replaced(document: Any, way: tuple[Any, ...], value: Any) -> Any:
     return copy
 
 
-def opened(body: str) -> Received | Notice | None:
+def opened(body: str) -> Notification | None:
     """What the body says; None for a permanent error. Anything else is raised, and fails the test."""
     try:
         return read(open_envelope(body, {}))

@@ -2,7 +2,6 @@
 
 import base64
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +11,6 @@ from relayd.model.notification import Envelope, InlineContent, Notice, Received,
 from relayd.wire.ses import MAX_HEADERS, MAX_RECIPIENTS, read, read_notification
 from relayd.wire.sns import TOPIC_VALIDATED, open_envelope
 from tests.wire.samples import MAIL_ID, confirmation, envelope, received, received_text
-
-SES_JSON = Path(__file__).parents[2].parent / "shared" / "corpora" / "ses-json"
 
 
 def read_received(**changes: Any) -> Received:
@@ -170,31 +167,6 @@ def test_test_event() -> None:
     """S3 sends one when a bucket's notifications are set up."""
     text = '{"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "incoming-mail", "RequestId": "1"}'
     assert read(open_envelope(text, {})) == Notice("test_event")
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"notificationType": "Bounce"},
-        {"notificationType": "Complaint"},
-        {"notificationType": "Delivery", "delivery": {"processingTimeMillis": 10**400}},
-        {"eventType": "Send"},
-        {"eventType": "Rendering Failure"},
-        {"eventType": "A Type Of Tomorrow", "unknown": [1, 2, 3]},
-    ],
-)
-def test_feedback_events_are_accepted(fields: dict[str, Any]) -> None:
-    """Feedback may share the queue with mail, types of tomorrow included."""
-    assert read_notification(json.dumps(fields)) == Notice("event")
-
-
-@pytest.mark.skipif(not SES_JSON.is_dir(), reason="the shared corpora are not here")
-def test_feedback_as_ses_sent_it() -> None:
-    """Real notifications, in SNS envelopes and without, are understood as events."""
-    files = sorted(SES_JSON.glob("*.json"))
-    kinds = {file.name: read(open_envelope(file.read_text(), {})) for file in files}
-    assert files
-    assert kinds == {file.name: Notice("event") for file in files}
 
 
 @pytest.mark.parametrize(

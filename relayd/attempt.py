@@ -21,7 +21,7 @@ from relayd.errors import (
     StoppingError,
     TransientError,
 )
-from relayd.model.delivery import Claim, Settled, Tries
+from relayd.model.delivery import Claim, Held, Settled, Tries
 from relayd.model.message import Deferred, Message, Outcome, Rejected, Released
 from relayd.ports import Ledger
 from relayd.rules import retry
@@ -118,11 +118,17 @@ class Attempt:
         delay = min(seconds, BUSY_DELAY * self._message.receive_count)
         self._results.append(DeliveryResult("open", "claimed_elsewhere", delay=delay))
 
-    def failed(self, error: Exception, claim: Claim | None = None) -> None:
-        """A delivery, or without a claim the message as a whole, met an error."""
+    def postponed(self, reason: str, seconds: float) -> None:
+        """A delivery has to wait, and that is nobody's failure."""
+        self._results.append(DeliveryResult("open", reason, delay=seconds))
+
+    def failed(self, error: Exception, claim: Claim | None = None, held: Held | None = None) -> None:
+        """A delivery, or without a claim the message as a whole, met an error. `held`: where trying again cannot help,
+        a person may still do something about it.
+        """
         match error:
             case PermanentError():
-                self._fail(error.reason, claim)
+                self._fail(error.reason, claim, held=held)
             case InDoubtError():
                 # The claim stays `sending` until it expires; coming back before that would meet a live claim.
                 instruments.in_doubt("doubt")
@@ -193,10 +199,10 @@ class Attempt:
             return retry.uncharged_delay(error, self._message.receive_count, jitter=self._jitter)
         return retry.after_transient(error, tries, retry_seconds=self._retry_seconds, jitter=self._jitter)
 
-    def _fail(self, reason: str, claim: Claim | None, detail: str = "") -> None:
+    def _fail(self, reason: str, claim: Claim | None, detail: str = "", held: Held | None = None) -> None:
         if claim is not None:
             try:
-                self._ledger.failed(claim, reason, message_id=self._message.message_id)
+                self._ledger.failed(claim, reason, message_id=self._message.message_id, held=held)
             except ClaimLostError as error:
                 self.failed(error, claim)
                 return

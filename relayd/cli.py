@@ -15,7 +15,9 @@ EXIT_FAILED = 1
 _COMMANDS = {
     "run": "Forward mail until told to stop.",
     "config": "Show the effective settings, secrets masked.",
-    "masks": "Add, list, switch, remove, import and export masks.",
+    "masks": "Add, change, list and remove masks, domain rules, sender lists and contacts; import and export.",
+    "owners": "List, add and change owners and mailboxes; export or erase a person.",
+    "quarantine": "List, release and discard what is held back.",
     "db": "Create or upgrade the database.",
     "inspect": "Show what would become of raw mails, without sending any.",
     "sandbox": "Try relayd on this machine: an emulated AWS and an SMTP door.",

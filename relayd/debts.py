@@ -10,7 +10,7 @@ from collections.abc import Callable
 import structlog
 
 from relayd.errors import HoldError, TransientError
-from relayd.model.delivery import Claim, Sent
+from relayd.model.delivery import Claim
 from relayd.ports import Ledger
 
 log = structlog.get_logger(__name__)
@@ -32,9 +32,9 @@ class Debts:
         """Owe the return of a claim."""
         self._owed.append(lambda ledger: ledger.give_back(claim))
 
-    def record(self, claim: Claim, sent: Sent) -> None:
+    def record(self, claim: Claim, ses_id: str) -> None:
         """Owe the record of a send that SES accepted."""
-        self._owed.append(lambda ledger: ledger.sent(claim, sent))
+        self._owed.append(lambda ledger: ledger.sent(claim, ses_id))
 
     def pay(self, ledger: Ledger) -> None:
         """Make up for everything. Raises what the ledger raises while it is away; then nothing is forgotten."""

@@ -5,16 +5,28 @@ queue must not be able to have any S3 object mailed out.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from relayd.errors import HoldError, PermanentError
 from relayd.model.message import Message
-from relayd.model.notification import Envelope, Notice, Received, S3Content
+from relayd.model.notification import Envelope, Notification, Received, S3Content
 from relayd.ports import Certificates
 from relayd.stages import RelaySettings
 from relayd.telemetry import spans
-from relayd.wire import ses, sns
+from relayd.wire import own, ses, sns
 
 ANY = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What a message says, and on whose word."""
+
+    notification: Notification
+    text: str = field(repr=False)
+    """The notification as JSON."""
+    released: frozenset[str] = frozenset()
+    """Reasons that must not hold the mail back again; only relayd itself can say so."""
 
 
 class Decoder:
@@ -24,12 +36,16 @@ class Decoder:
         self._settings = settings
         self._certificates = certificates
 
-    def decode(self, message: Message, fetched: Callable[[], None]) -> Received | Notice:
+    def decode(self, message: Message, fetched: Callable[[], None]) -> Opened:
         """The notification in a message. `fetched` is called when a certificate could be had.
 
         Raises PermanentError for what is not a notification or not from whom it must be, HoldError when that cannot
         be told now.
         """
+        if own.is_own(message.body):
+            sealed = own.open_own(message.body, self._settings.secrets)
+            spans.link(message.attributes.get("traceparent") or message.trace_header)
+            return self._admitted(Opened(ses.read_notification(sealed.text), sealed.text, sealed.released))
         envelope = sns.open_envelope(message.body, message.attributes)
         spans.link(envelope.traceparent or message.trace_header)
         # Before the signature: a stranger's message is not worth a look at the certificate that it names.
@@ -37,12 +53,14 @@ class Decoder:
             raise PermanentError("foreign_topic")
         if self._settings.verify_signatures:
             self._verify(envelope, fetched)
-        notification = ses.read(envelope)
-        if isinstance(notification, Received):
-            content = notification.content
-            if isinstance(content, S3Content) and not admits(self._settings.buckets, content.bucket):
-                raise PermanentError("foreign_bucket")
-        return notification
+        return self._admitted(Opened(ses.read(envelope), envelope.text))
+
+    def _admitted(self, opened: Opened) -> Opened:
+        received = opened.notification
+        content = received.content if isinstance(received, Received) else None
+        if isinstance(content, S3Content) and not admits(self._settings.buckets, content.bucket):
+            raise PermanentError("foreign_bucket")
+        return opened
 
     def _verify(self, envelope: Envelope, fetched: Callable[[], None]) -> None:
         if envelope.signed is None:

@@ -3,12 +3,12 @@
 receive -> decode -> (per recipient:) look up -> decide -> claim -> fetch -> rewrite -> send -> record -> settle
 
 Each step takes the frozen result of the step before and returns its own, so that the type checker rejects another
-order. Receiving and settling are the engine's (`relayd.runtime`); everything between is here.
+order. Receiving and settling are the engine's (`relayd.runtime`); everything between is here, or in the room that knows
+how: `deciding`, `writing`, `sending`.
 """
 
 import random
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import assert_never
 
@@ -16,47 +16,67 @@ import structlog
 
 from relayd.attempt import Attempt, Worked
 from relayd.debts import Debts
+from relayd.deciding import Decider
 from relayd.decoding import Decoder
 from relayd.errors import (
     ClaimLostError,
     HoldError,
-    InDoubtError,
     LeaseLostError,
     PermanentError,
-    RelaydError,
     StoppingError,
     TransientError,
 )
-from relayd.mail import hops, letter, rewrite
-from relayd.mail.rewrite import ForwardPlan
+from relayd.feedback import Listener
+from relayd.mail import letter
+from relayd.mail.replies import ReplyLeakError
 from relayd.model.address import Address
-from relayd.model.decision import Discard, Forward, Quarantine
-from relayd.model.delivery import DELIVERY_TAG, IN_DOUBT, Busy, Claim, DeliveryKey, Lost, Sent, Settled
-from relayd.model.mask import Mask, Target, TokenRecipient, UnknownRecipient
+from relayd.model.decision import Decision, Discard, Forward, Quarantine, Reply
+from relayd.model.delivery import IN_DOUBT, Busy, Claim, Concern, DeliveryKey, Held, Lost, Settled
+from relayd.model.feedback import Feedback
+from relayd.model.mask import Mask
 from relayd.model.message import Message
+from relayd.model.notice import NoticeKind, OwnerNotice
 from relayd.model.notification import InlineContent, Notice, Received, S3Content
-from relayd.ports import Lease, Outgoing
-from relayd.rules import inbound, recipients
-from relayd.rules.inbound import Evidence
-from relayd.stages import Claimed, Decided, Decoded, Delivery, Fetched, Ports, Ready, RelaySettings
+from relayd.ports import Lease
+from relayd.rules import inbound
+from relayd.sending import Sender, about
+from relayd.stages import Claimed, Decided, Decoded, Delivery, Fetched, Ports, RelaySettings
 from relayd.telemetry import instruments, names, spans
+from relayd.wire import compact
+from relayd.writing import REFUSED, TOO_LARGE, Forms, Writer
 
 log = structlog.get_logger(__name__)
 
-RECORD_RETRY = 0.1
-RECORD_RETRY_CAP = 5.0
-"""Seconds between tries to record a send that SES accepted."""
+OWNER_TOLD: dict[str, NoticeKind] = {
+    TOO_LARGE: "mail_too_large",
+    REFUSED: "mail_refused",
+    "ses_rejected": "mail_refused",
+}
+"""Permanent refusals that the owner is told about, and that stay listed to be tried again."""
 
 
 class Relay:
     """The route. Any number of workers may share one; between messages it keeps only what it owes."""
 
-    def __init__(self, ports: Ports, settings: RelaySettings, *, jitter: Callable[[], float] = random.random) -> None:
+    def __init__(
+        self,
+        ports: Ports,
+        settings: RelaySettings,
+        *,
+        jitter: Callable[[], float] = random.random,
+        doubt_seconds: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        """`doubt_seconds` tells how long a send in doubt waits, beyond its own expiry, for SES's word on it."""
         self._ports = ports
         self._settings = settings
         self._jitter = jitter
-        self._decoder = Decoder(settings, ports.certificates)
+        self._doubt_seconds = doubt_seconds
         self._debts = Debts()
+        self._decoder = Decoder(settings, ports.certificates)
+        self._decider = Decider(ports.directory, ports.clock, settings)
+        self._writer = Writer(ports.directory, ports.ledger, settings)
+        self._sender = Sender(ports.mailer, ports.ledger, ports.clock, self._debts, settings.send_seconds)
+        self._listener = Listener(ports.feedbacks, ports.clock)
 
     def work(self, lease: Lease) -> Worked:
         """Take one message from its decoding to its outcome. Raises nothing."""
@@ -80,9 +100,13 @@ class Relay:
 
     def _route(self, lease: Lease, attempt: Attempt) -> None:
         decoded = self._decode(lease.message, attempt)
-        if isinstance(decoded, Notice):
-            attempt.discarded(decoded.kind)
-            return
+        match decoded:
+            case Notice():
+                attempt.discarded(decoded.kind)
+                return
+            case Feedback():
+                self._listener.learn(decoded, attempt)
+                return
         attempt.facts["mail_id"] = decoded.received.mail_id
         decided = self._decide(decoded)
         claimed = self._claim(decided, attempt)
@@ -94,67 +118,87 @@ class Relay:
         fetched = self._fetch(claimed)
         if isinstance(decoded.received.content, S3Content):
             attempt.worked.add("s3")
-        attempt.facts["bytes"] = fetched.size
+        attempt.facts["bytes"] = len(fetched.raw)
         judged = self._judge(fetched, attempt)
-        ready: dict[Address, Ready] = {}
+        forms: dict[Address, Forms] = {}
         for delivery in judged.claimed.deliveries:
             try:
-                # One mask's mailboxes all get the same bytes.
-                if delivery.recipient not in ready:
-                    ready[delivery.recipient] = self._rewrite(judged, delivery)
-                ses_id = self._send(delivery, ready[delivery.recipient], lease)
+                self._make(delivery.decision.mask)
+                if delivery.recipient not in forms:
+                    forms[delivery.recipient] = self._writer.forms(judged, delivery)
+                ses_id = self._send(delivery, forms[delivery.recipient], judged, lease)
                 attempt.worked.add("ses")
-                self._record(delivery, Sent(ses_id, judged.letter.message_id), lease, attempt)
+                instruments.trackers(forms[delivery.recipient].current.trackers)
+                self._sender.record(delivery.claim, ses_id, lease, attempt)
                 attempt.sent(delivery.claim, ses_id)
+            except ReplyLeakError as error:
+                self._refuse(delivery, Discard(error.reason, delivery.decision.mask, "reply_leak"), judged, attempt)
             except Exception as error:
                 if ends_attempt(error):
                     raise
-                attempt.failed(error, delivery.claim)
+                self._failed(error, delivery, judged, attempt)
 
     # The steps, in order.
 
-    def _decode(self, message: Message, attempt: Attempt) -> Decoded | Notice:
+    def _decode(self, message: Message, attempt: Attempt) -> Decoded | Notice | Feedback:
         with spans.step(names.DECODE):
-            told = self._decoder.decode(message, fetched=lambda: attempt.worked.add("certificates"))
-            return told if isinstance(told, Notice) else Decoded(message, told)
+            opened = self._decoder.decode(message, fetched=lambda: attempt.worked.add("certificates"))
+            told = opened.notification
+            return Decoded(message, told, opened.text, opened.released) if isinstance(told, Received) else told
 
     def _decide(self, decoded: Decoded) -> Decided:
-        received = decoded.received
         with spans.step(names.DECIDE):
-            evidence = self._evidence(received, received.headers, complete=not received.headers_truncated)
-            ours = recipients.ours(received.recipients, self._settings.mail_domains)
-            decisions = tuple(
-                (recipient, inbound.decide(recipient, self._ports.directory.lookup(recipient), evidence))
-                for recipient in ours
-            )
-            return Decided(decoded, evidence, decisions)
+            instruments.verdicts(decoded.received.verdicts.by_name())
+            return self._decider.decide(decoded)
 
     def _claim(self, decided: Decided, attempt: Attempt) -> Claimed:
-        mail_id = decided.decoded.received.mail_id
+        mail_id, message = decided.decoded.received.mail_id, decided.decoded.message
         deliveries: list[Delivery] = []
         with spans.step(names.CLAIM):
             self.pay_debts()
             if not decided.decisions:
-                self._discard(DeliveryKey(mail_id, ""), Discard(inbound.NO_RECIPIENT), decided.decoded.message, attempt)
+                self._discard(DeliveryKey(mail_id, ""), Discard(inbound.NO_RECIPIENT), decided, attempt)
             for recipient, decision in decided.decisions:
-                if not isinstance(decision, Forward):
-                    key = DeliveryKey(mail_id, recipient.full)
-                    self._discard(key, decision, decided.decoded.message, attempt)
-                    continue
-                for mailbox in decision.mask.mailboxes:
-                    key = DeliveryKey(mail_id, recipient.full, mailbox.address.full)
-                    claim = self._claim_one(key, decision.mask, decided.decoded.message, attempt)
-                    if claim is not None:
-                        deliveries.append(Delivery(claim, recipient, decision, mailbox))
+                for key, concern, to, subject in self._wanted(mail_id, recipient, decision, decided, attempt):
+                    claim = self._claim_one(key, concern, message, attempt)
+                    if claim is not None and isinstance(decision, Forward | Reply):
+                        deliveries.append(Delivery(claim, recipient, decision, to, subject))
         return Claimed(decided, tuple(deliveries))
 
-    def _claim_one(self, key: DeliveryKey, mask: Mask, message: Message, attempt: Attempt) -> Claim | None:
+    def _wanted(
+        self, mail_id: str, recipient: Address, decision: Decision, decided: Decided, attempt: Attempt
+    ) -> Iterator[tuple[DeliveryKey, Concern, Address, str]]:
+        """The deliveries that a decision asks for. What it refuses, holds back or puts off is seen to on the way."""
+        match decision:
+            case Forward():
+                concern = Concern("forward", decision.mask.mask_id, decision.mask.owner.owner_id)
+                for waiting in decision.waiting:
+                    attempt.postponed("mailbox_full", waiting.seconds)
+                for mailbox in decision.held:
+                    key = DeliveryKey(mail_id, recipient.full, mailbox.address.full)
+                    self._discard(key, Quarantine("bounce_pause", decision.mask), decided, attempt)
+                for mailbox in decision.mailboxes:
+                    key = DeliveryKey(mail_id, recipient.full, mailbox.address.full)
+                    yield key, concern, mailbox.address, mailbox.mailbox_id
+            case Reply():
+                concern = Concern("reply", decision.mask.mask_id, decision.mask.owner.owner_id)
+                contact = decision.contact
+                assert contact.address is not None  # promised by Reply
+                key = DeliveryKey(mail_id, recipient.full, contact.address.full)
+                yield key, concern, contact.address, contact.contact_id
+            case Discard() | Quarantine():
+                self._discard(DeliveryKey(mail_id, recipient.full), decision, decided, attempt)
+            case _:
+                assert_never(decision)
+
+    def _claim_one(self, key: DeliveryKey, concern: Concern, message: Message, attempt: Attempt) -> Claim | None:
         answer = self._ports.ledger.claim(
             key,
+            concern,
             message_id=message.message_id,
-            mask_id=mask.mask_id,
             ttl=self._settings.claim_seconds,
             trace=spans.traceparent(),
+            doubt_seconds=self._doubt_seconds(),
         )
         match answer:
             case Claim():
@@ -175,9 +219,14 @@ class Relay:
                 assert_never(answer)
         return None
 
-    def _discard(self, key: DeliveryKey, decision: Discard | Quarantine, message: Message, attempt: Attempt) -> None:
-        mask_id = decision.mask.mask_id if decision.mask else None
-        self._ports.ledger.discarded(key, decision.reason, message_id=message.message_id, mask_id=mask_id)
+    def _discard(self, key: DeliveryKey, decision: Discard | Quarantine, decided: Decided, attempt: Attempt) -> None:
+        decoded, mask = decided.decoded, decision.mask
+        held = self._held(decoded, key.recipient) if isinstance(decision, Quarantine) else None
+        if isinstance(decision, Discard) and decision.tell is not None and mask is not None:
+            self._tell(decision.tell, mask, decoded)
+        concern = Concern("forward", mask.mask_id, mask.owner.owner_id) if mask else None
+        message_id = decoded.message.message_id
+        self._ports.ledger.discarded(key, decision.reason, message_id=message_id, concern=concern, held=held)
         attempt.discarded(decision.reason)
 
     def _fetch(self, claimed: Claimed) -> Fetched:
@@ -194,120 +243,77 @@ class Relay:
                     span.set_attribute(names.MAIL_BYTES, len(data))
             case _:
                 assert_never(content)
-        return Fetched(claimed, letter.parse(data), len(data))
+        return Fetched(claimed, letter.parse(data), data)
 
     def _judge(self, fetched: Fetched, attempt: Attempt) -> Fetched:
         """Decide again, on the mail's own headers, where SES had cut the notification's short."""
         decided = fetched.claimed.decided
         deliveries = fetched.claimed.deliveries
-        if not any(inbound.needs_headers(delivery.forward, decided.evidence) for delivery in deliveries):
+        if not any(inbound.needs_headers(delivery.decision, decided.evidence) for delivery in deliveries):
             return fetched
-        received = decided.decoded.received
         with spans.step(names.DECIDE):
-            evidence = self._evidence(received, fetched.letter.header_items(), complete=True)
+            decided = self._decider.with_mail(decided, fetched.letter.header_items())
+            fetched = replace(fetched, claimed=replace(fetched.claimed, decided=decided))
             kept: list[Delivery] = []
             for delivery in deliveries:
-                decision = inbound.decide(delivery.recipient, delivery.forward.mask, evidence)
-                if isinstance(decision, Forward):
-                    kept.append(replace(delivery, forward=decision))
-                    continue
-                try:
-                    attempt.refused(delivery.claim, decision.reason)
-                except ClaimLostError as error:
-                    attempt.failed(error, delivery.claim)
-        return replace(fetched, claimed=Claimed(replace(decided, evidence=evidence), tuple(kept)))
+                decision = self._decider.again(delivery.recipient, delivery.decision, decided.evidence)
+                if isinstance(decision, Forward | Reply):
+                    kept.append(replace(delivery, decision=decision))
+                else:
+                    self._refuse(delivery, decision, fetched, attempt)
+        return replace(fetched, claimed=Claimed(decided, tuple(kept)))
 
-    def _rewrite(self, fetched: Fetched, delivery: Delivery) -> Ready:
-        mask, source = delivery.forward.mask, fetched.claimed.decided.decoded.received.source
-        with spans.step(names.REWRITE) as span:
-            sender = fetched.letter.sender
-            contact = self._ports.directory.contact(mask.mask_id, (sender and sender.address) or parsed(source))
-            threads = self._ports.ledger.threads(mask.mask_id, fetched.letter.references)
-            plan = ForwardPlan(
-                mask=mask.address,
-                tag=delivery.recipient.tag,
-                reply_address=f"{contact.token}@{mask.address.domain}",
-                envelope_source=source,
-                hops=hops.sign(delivery.forward.hops + 1, self._settings.secrets),
-                warnings=delivery.forward.warnings,
-                threads={known: f"{ses_id}@{self._settings.ses_domain}" for known, ses_id in threads.items()},
-            )
-            rewritten = rewrite.forward(fetched.letter, plan)
-            span.set_attribute(names.REPAIRED_PARTS, rewritten.repaired_parts)
-            return Ready(plan.reply_address, rewritten)
+    def _make(self, mask: Mask) -> None:
+        """A mask that a domain rule makes on its first mail is made now. Not before: nothing is made for a mail that is
+        discarded.
+        """
+        if mask.rule_id is not None and not self._ports.directory.create(mask):
+            # Somebody was quicker, with this address or with the rule's last mask: the next look-up knows.
+            raise TransientError("mask_changed")
 
-    def _send(self, delivery: Delivery, ready: Ready, lease: Lease) -> str:
-        claim = delivery.claim
-        # Before the one irreversible step: enough lease for the call, the claim ours, and `sending` durable.
-        lease.fence(self._settings.send_seconds)
-        self._ports.ledger.begin_send(claim, ttl=self._settings.send_seconds)
-        if claim.resend:
-            log.warning("in_doubt_resend", delivery=claim.delivery_id, attempt=claim.attempt)
-            instruments.in_doubt("resend")
-        mail = Outgoing(
-            sender=ready.reply_address,
-            recipient=delivery.mailbox.address.full,
-            data=ready.rewritten.data,
-            tags={DELIVERY_TAG: f"{claim.delivery_id}-{claim.attempt}"},
-        )
+    def _send(self, delivery: Delivery, forms: Forms, fetched: Fetched, lease: Lease) -> str:
+        """Send, in the next form where SES calls this one malformed."""
+        while True:
+            try:
+                return self._sender.send(delivery, forms.current, lease, fetched.letter.message_id)
+            except PermanentError as error:
+                if error.reason != REFUSED or not forms.climb():
+                    raise
+                log.warning("mail_rebuilt", delivery=delivery.claim.delivery_id, rung=forms.current.rung)
+
+    # How deliveries end without having been sent.
+
+    def _refuse(self, delivery: Delivery, decision: Discard | Quarantine, fetched: Fetched, attempt: Attempt) -> None:
+        """Policy, asked again with the mail in hand, is against a delivery that was claimed."""
+        decided = fetched.claimed.decided
+        if isinstance(decision, Discard) and decision.tell is not None and not decided.evidence.is_automatic:
+            self._tell(decision.tell, delivery.decision.mask, decided.decoded)
         try:
-            with spans.measure("ses", "send"), about(delivery.mailbox.mailbox_id):
-                return self._ports.mailer.send(mail)
-        except RelaydError:
-            raise
-        except Exception as error:
-            # A bug after the call began: nobody knows whether SES has the mail, so it must not simply be retried.
-            log.error("message_bug", delivery=claim.delivery_id, exc_info=error)
-            raise InDoubtError("send_bug") from error
+            attempt.refused(delivery.claim, decision.reason)
+        except ClaimLostError as error:
+            attempt.failed(error, delivery.claim)
 
-    def _record(self, delivery: Delivery, sent: Sent, lease: Lease, attempt: Attempt) -> None:
-        """Write down a known send. From here on no failure may look like one of the delivery: the mail is out."""
-        with spans.step(names.RECORD):
-            pause = RECORD_RETRY
-            while True:
-                try:
-                    self._ports.ledger.sent(delivery.claim, sent)
-                    attempt.worked.add("database")
-                    return
-                except (HoldError, TransientError) as error:
-                    if lease.left() <= pause:
-                        # The message may be deleted all the same: nothing needs to bring it back.
-                        log.error("record_failed", delivery=delivery.claim.delivery_id, reason=error.reason)
-                        self._debts.record(delivery.claim, sent)
-                        attempt.note(error)
-                        return
-                except Exception:
-                    log.exception("record_failed", delivery=delivery.claim.delivery_id, reason="bug")
-                    return
-                self._ports.clock.sleep(pause)
-                pause = min(pause * 2, RECORD_RETRY_CAP)
+    def _failed(self, error: Exception, delivery: Delivery, fetched: Fetched, attempt: Attempt) -> None:
+        kind = OWNER_TOLD.get(error.reason) if isinstance(error, PermanentError) else None
+        if kind is None:
+            attempt.failed(error, delivery.claim)
+            return
+        decided = fetched.claimed.decided
+        decoded = decided.decoded
+        # Of strangers' automatic mail the owner hears; who answers automatically is not answered.
+        if isinstance(delivery.decision, Forward) or not decided.evidence.is_automatic:
+            self._tell(kind, delivery.decision.mask, decoded, size=str(attempt.facts.get("bytes", "")))
+        attempt.failed(error, delivery.claim, held=self._held(decoded, delivery.recipient.full))
 
-    def _evidence(self, received: Received, headers: tuple[tuple[str, str], ...], *, complete: bool) -> Evidence:
-        hop_values = [value for name, value in headers if name.lower() == hops.HEADER.lower()]
-        return Evidence(
-            verdicts=received.verdicts,
-            source=received.source,
-            headers=headers,
-            hops=hops.count(hop_values, self._settings.secrets),
-            sender_owner=self._owner_of(received.source),
-            complete=complete,
-        )
+    def _held(self, decoded: Decoded, recipient: str) -> Held:
+        sender, subject = compact.sender_and_subject(decoded.text)
+        return Held(compact.compact(decoded.text, recipient), sender, subject)
 
-    def _owner_of(self, source: str) -> str | None:
-        """The owner behind an envelope sender on one of our domains: a mask that writes to a mask is a loop."""
-        address = parsed(source)
-        if address is None or address.domain not in self._settings.mail_domains:
-            return None
-        target: Target = self._ports.directory.lookup(address)
-        match target:
-            case Mask():
-                return target.owner.owner_id
-            case TokenRecipient():
-                return target.mask.owner.owner_id
-            case UnknownRecipient():
-                return None
-            case _:
-                assert_never(target)
+    def _tell(self, kind: NoticeKind, mask: Mask, decoded: Decoded, **facts: str) -> None:
+        sender, subject = compact.sender_and_subject(decoded.text)
+        known = {"mask": mask.address.bare, "sender": sender, "subject": subject, **facts}
+        shown = {name: value for name, value in known.items() if value}
+        self._ports.notices.tell(OwnerNotice(mask.owner.owner_id, kind, shown))
 
 
 def ends_attempt(error: Exception) -> bool:
@@ -315,23 +321,5 @@ def ends_attempt(error: Exception) -> bool:
     return isinstance(error, LeaseLostError | StoppingError) or (isinstance(error, HoldError) and error.wide)
 
 
-@contextmanager
-def about(subject: str) -> Iterator[None]:
-    """Say of a HoldError which object or mailbox met it, so that one bad one cannot hold all the others."""
-    try:
-        yield
-    except HoldError as error:
-        error.subject = subject
-        raise
-
-
 def admit_any(size: int) -> None:
     """Every size that the store's own bound lets through."""
-
-
-def parsed(address: str) -> Address | None:
-    """The address, if it is one."""
-    try:
-        return Address.parse(address)
-    except ValueError:
-        return None

@@ -6,15 +6,14 @@ They are apart from the route so that `relayd.relay` reads as nothing but its or
 from dataclasses import dataclass, field
 
 from relayd.mail.letter import Letter
-from relayd.mail.rewrite import Rewritten
+from relayd.mail.trackers import TrackerList
 from relayd.model.address import Address
-from relayd.model.decision import Decision, Forward
+from relayd.model.decision import Decision, Forward, Reply
 from relayd.model.delivery import Claim
-from relayd.model.mask import Mailbox
 from relayd.model.message import Message
 from relayd.model.notification import Received
-from relayd.ports import Certificates, Clock, Directory, Ledger, Mailer, MailStore
-from relayd.rules.inbound import Evidence
+from relayd.ports import Certificates, Clock, Directory, Feedbacks, Ledger, Mailer, MailStore, Notices
+from relayd.rules.evidence import Evidence, Limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +34,13 @@ class RelaySettings:
     """The longest that one SendEmail can take, time-outs and a margin included."""
     ses_domain: str
     """What stands behind the @ of the Message-IDs that SES gives in our region."""
+    limits: Limits
+    notice_from: str = field(repr=False)
+    """The address that notices come from."""
+    trackers: TrackerList | None = field(repr=False, default=None)
+    """Who counts as a tracker; None where no list was given."""
+    tracker_warning: str | None = None
+    """The address of a page that links of trackers lead to instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +51,8 @@ class Ports:
     mailer: Mailer
     directory: Directory
     ledger: Ledger
+    feedbacks: Feedbacks
+    notices: Notices
     certificates: Certificates
     clock: Clock
 
@@ -55,6 +63,10 @@ class Decoded:
 
     message: Message
     received: Received
+    text: str = field(repr=False)
+    """The notification itself, for whoever holds the mail back."""
+    released: frozenset[str]
+    """What a person let it out of quarantine for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +80,16 @@ class Decided:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A claimed delivery: this mail, through this mask, into this mailbox."""
+    """A claimed delivery: this mail, through this mask, to this address."""
 
     claim: Claim
     recipient: Address
-    forward: Forward
-    mailbox: Mailbox
+    """The envelope recipient: a mask or a token."""
+    decision: Forward | Reply
+    to: Address = field(repr=False)
+    """The owner's mailbox, or the contact."""
+    subject: str
+    """The id of the mailbox or contact, for errors that may be its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +106,17 @@ class Fetched:
 
     claimed: Claimed
     letter: Letter
-    size: int
+    raw: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """What will be sent for one mask: the same bytes for each of its mailboxes."""
+    """A mail as it will be sent."""
 
-    reply_address: str = field(repr=False)
-    rewritten: Rewritten = field(repr=False)
+    sender: str = field(repr=False)
+    """The address in From, on one of our domains."""
+    data: bytes = field(repr=False)
+    repaired_parts: int = 0
+    trackers: int = 0
+    rung: str = "rewritten"
+    """How far it is from the mail as it came: `rewritten`, `rebuilt`, `attached`."""

@@ -55,6 +55,9 @@ def test_defaults_work_together() -> None:
     assert (settings.s3_connect_seconds, settings.s3_read_seconds) == (3, 30)
     assert (settings.ses_connect_seconds, settings.ses_read_seconds) == (3, 30)
     assert settings.dead_letter_url is None
+    assert (settings.events_queue_url, settings.in_doubt_seconds) == (None, 300)
+    assert (settings.daily_mails, settings.daily_megabytes, settings.daily_replies) == (1000, 1000, 100)
+    assert settings.notice_from == "noreply@mask.example"
     assert settings.sns_certificate_file is None
 
 
@@ -146,6 +149,16 @@ def test_secrets_are_a_list_that_begins_with_the_signing_one() -> None:
         {"LOG_LEVEL": "loud"},
         {"SES_REGION": "Virginia"},
         {"S3_READ_SECONDS": "0"},
+        {"EVENTS_QUEUE_URL": "events"},
+        {"IN_DOUBT_SECONDS": "3601"},
+        {"DAILY_MAILS": "0"},
+        {"DAILY_MEGABYTES": "1.5"},
+        {"DAILY_REPLIES": "-1"},
+        {"NOTICE_FROM": "noreply"},
+        {"NOTICE_FROM": "no reply@mask.example"},
+        {"NOTICE_FROM": "grüße@mask.example"},
+        {"TRACKERS_FILE": "/nonexistent/services.json"},
+        {"TRACKERS_FILE": "/dev/null"},
     ],
     ids=str,
 )
@@ -181,6 +194,8 @@ def test_http_addresses_of_every_family(address: str, place: tuple[str, int]) ->
         ({"DEADLINE_SECONDS": "43199"}, "DEADLINE_SECONDS"),
         ({"GRACE_SECONDS": "49"}, "GRACE_SECONDS"),
         ({"DEAD_LETTER_URL": GOOD["RELAYD_QUEUE_URL"]}, "DEAD_LETTER_URL"),
+        ({"EVENTS_QUEUE_URL": GOOD["RELAYD_QUEUE_URL"]}, "EVENTS_QUEUE_URL"),
+        ({"TRACKER_WARNING_URL": "https://mask.example/tracker"}, "TRACKER_WARNING_URL"),
     ],
     ids=str,
 )
@@ -207,6 +222,18 @@ def test_a_pinned_certificate_without_verification_is_a_contradiction(tmp_path: 
     assert subjects(SNS_CERTIFICATE_FILE=str(pem), SIGNATURES="trust-queue-policy") == ["SNS_CERTIFICATE_FILE"]
     pem.write_text("not a certificate")
     assert subjects(SNS_CERTIFICATE_FILE=str(pem)) == ["SNS_CERTIFICATE_FILE"]
+
+
+def test_a_tracker_list_is_read_at_the_start(tmp_path: Path) -> None:
+    """A wrong list is told at once, and not with the first mail that has trackers."""
+    services = tmp_path / "services.json"
+    services.write_text('{"categories": {"Advertising": [{"Ads": {"https://ads.example/": ["ads.example"]}}]}}')
+    warned = {"RELAYD_TRACKERS_FILE": str(services), "RELAYD_TRACKER_WARNING_URL": "https://mask.example/tracker"}
+    settings = Settings.load(GOOD | warned)
+    assert settings.trackers is not None
+    assert settings.trackers.covers("https://pixel.ads.example/1.gif")
+    services.write_text('{"categories": []}')
+    assert subjects(TRACKERS_FILE=str(services)) == ["TRACKERS_FILE"]
 
 
 def test_unreadable_and_contradicting_settings_are_all_told_in_one_run() -> None:
@@ -320,7 +347,7 @@ def test_config_shows_every_setting_and_where_it_comes_from() -> None:
     """Exit 0, one line a setting, the secret as its fingerprint."""
     code, out, err = run_config(GOOD | {"RELAYD_CONCURRENCY": "4"})
     assert (code, err) == (0, "")
-    assert [line.split()[0] for line in out.splitlines()] == [setting.env for setting in SETTINGS]
+    assert [line.split()[0] for line in out.splitlines()] == ["SETTING", *(setting.env for setting in SETTINGS)]
     lines = {line.split()[0]: line.split(maxsplit=2)[1:] for line in out.splitlines()}
     assert lines["RELAYD_CONCURRENCY"] == ["environment", "4"]
     assert lines["RELAYD_WAIT_SECONDS"] == ["default", "20"]

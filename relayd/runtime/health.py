@@ -33,7 +33,7 @@ class HealthState:
 
     def __init__(self, *, turn_limit: float) -> None:
         self._turn_limit = turn_limit
-        self._turned_at: float | None = None
+        self._turned_at: dict[str, float] = {}
         self._conditions: dict[str, str] = {}
         self._lock = threading.Lock()
         self._slots = 0
@@ -44,9 +44,9 @@ class HealthState:
         """Count workers that are stuck past their deadline. Neither callable may block."""
         self._slots, self._wedged, self._paused = slots, wedged, paused
 
-    def poll_turned(self, now: float) -> None:
-        """The poll loop finished a turn, successful or not; a pause counts as turns too. `now` is monotonic."""
-        self._turned_at = now
+    def poll_turned(self, now: float, poller: str = "mail") -> None:
+        """A poll loop finished a turn, successful or not; a pause counts as turns too. `now` is monotonic."""
+        self._turned_at[poller] = now
 
     def condition(self, name: str, reason: str | None) -> None:
         """Something that readiness needs is well (None), or why it is not."""
@@ -66,9 +66,9 @@ class HealthState:
         if STOPPING in self.conditions():
             # The poll loop ends first of all; killing what it left in hand would undo the orderly stop.
             return True, STOPPING
-        if self._turned_at is None:
+        if not self._turned_at:
             return True, "starting"
-        silent = now - self._turned_at
+        silent = now - min(list(self._turned_at.values()))
         if silent > self._turn_limit:
             return False, f"no poll turn for {silent:.0f} s (limit {self._turn_limit:.0f} s)"
         wedged = self._wedged()
@@ -79,9 +79,27 @@ class HealthState:
     def ready(self) -> tuple[bool, dict[str, str]]:
         """Whether mail is being worked on, and what stands against it."""
         against = self.conditions()
-        if self._turned_at is None:
+        if not self._turned_at:
             against.setdefault("poller", "starting")
         return not against, against
+
+
+class HealthPart(HealthState):
+    """What a second engine in the same process says about itself, told to the first one's state under its own name."""
+
+    def __init__(self, whole: HealthState, name: str) -> None:
+        super().__init__(turn_limit=0.0)
+        self._whole = whole
+        self._name = name
+
+    def poll_turned(self, now: float, poller: str = "") -> None:
+        """A turn of this engine's poller."""
+        self._whole.poll_turned(now, poller or self._name)
+
+    def condition(self, name: str, reason: str | None) -> None:
+        """A condition of this engine, beside those of the other one. Its stop is the other one's to tell."""
+        if name != STOPPING:
+            self._whole.condition(f"{self._name}_{name}", reason)
 
 
 class HealthServer:

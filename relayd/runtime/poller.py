@@ -9,6 +9,7 @@ from collections.abc import Callable
 import structlog
 
 from relayd.errors import HoldError, RelaydError
+from relayd.model.message import Message
 from relayd.ports import Clock, Queue
 from relayd.runtime.health import HealthState
 from relayd.runtime.holds import Holds
@@ -26,6 +27,11 @@ TURN = 1.0
 """Seconds after which a poller that may not or cannot poll counts a turn, so that liveness sees it alive."""
 
 
+Polled = Callable[[float, list[Message]], None]
+"""Told of each successful receive: when it began, in seconds since the epoch, and what is in hand since then: what it
+brought, and what earlier ones did that is still being worked on."""
+
+
 class Poller:
     """One thread that polls. What arrives after the stop goes to `late`: nobody begins with it."""
 
@@ -41,6 +47,7 @@ class Poller:
         submit: Callable[[Lease], None],
         late: Callable[[Lease], None],
         wait: float,
+        polled: Polled | None = None,
     ) -> None:
         self._queue = queue
         self._clock = clock
@@ -51,6 +58,7 @@ class Poller:
         self._submit = submit
         self._late = late
         self._wait = wait
+        self._polled = polled
         self._stop = clock.condition()
         self._stopping = False
         self._failures = 0
@@ -106,6 +114,8 @@ class Poller:
             log.info("poll_recovered", failures=self._failures)
         self._failures = 0
         self._health.condition("queue", None)
+        if self._polled is not None:
+            self._polled(began, [*messages, *(lease.message for lease in self._keeper.in_hand())])
         now = self._clock.monotonic()
         if messages:
             instruments.messages_consumed(len(messages))

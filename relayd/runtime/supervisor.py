@@ -7,15 +7,14 @@ from functools import partial
 import structlog
 
 from relayd.errors import RelaydError
-from relayd.ports import Clock, Queue
-from relayd.relay import Relay
+from relayd.ports import Clock, Queue, Thread
 from relayd.runtime.health import HealthState
 from relayd.runtime.holds import Holds
 from relayd.runtime.leases import Keeper
-from relayd.runtime.poller import Poller
+from relayd.runtime.poller import Polled, Poller
 from relayd.runtime.settler import Settler
 from relayd.runtime.slots import Slots
-from relayd.runtime.turn import Turn
+from relayd.runtime.turn import Route, Turn
 from relayd.runtime.workers import Workers
 
 log = structlog.get_logger(__name__)
@@ -48,6 +47,8 @@ class Chore:
     name: str
     every: float
     do: Callable[[], None]
+    stop: Callable[[], None] = lambda: None
+    """Told before the engine ends: begin nothing new."""
 
 
 class Supervisor:
@@ -56,17 +57,21 @@ class Supervisor:
     def __init__(
         self,
         queue: Queue,
-        relay: Relay,
+        route: Route,
         clock: Clock,
         health: HealthState,
         settings: EngineSettings,
         chores: Sequence[Chore] = (),
+        *,
+        polled: Polled | None = None,
     ) -> None:
         self._queue = queue
         self._clock = clock
         self._settings = settings
         self._health = health
         self._chores = chores
+        self._chore_threads: list[Thread] = []
+        self._polled = polled
         self._stop = clock.condition()
         self._stopping = False
         self.slots = Slots(clock, settings.concurrency)
@@ -74,9 +79,9 @@ class Supervisor:
         self.keeper = Keeper(queue, clock, visibility=settings.visibility, deadline=settings.deadline)
         self.settler = Settler(queue, clock, bound=settings.concurrency * 2)
         self._turn = Turn(
-            relay, queue, clock, keeper=self.keeper, settler=self.settler, holds=self.holds, condition=health.condition
+            route, queue, clock, keeper=self.keeper, settler=self.settler, holds=self.holds, condition=health.condition
         )
-        self._relay = relay
+        self._route = route
         self._workers = Workers(clock, self.slots, self._turn)
         self._poller: Poller | None = None
 
@@ -94,9 +99,9 @@ class Supervisor:
             submit=self._workers.submit,
             late=self._turn.hand_back,
             wait=self._settings.wait,
+            polled=self._polled,
         )
-        for chore in self._chores:
-            self._clock.spawn(chore.name, partial(self._repeat, chore))
+        self._chore_threads = [self._clock.spawn(chore.name, partial(self._repeat, chore)) for chore in self._chores]
 
     def stop(self) -> bool:
         """End within the grace. True when everything in hand was finished or handed back, and told to the queue.
@@ -120,6 +125,8 @@ class Supervisor:
             self._turn.unpark()
         idle = self.slots.wait_idle(self._left(deadline - FLUSH_SECONDS))
         self._workers.stop()
+        for thread in self._chore_threads:
+            thread.join(self._left(deadline - FLUSH_SECONDS))
         # What the ledger is owed is known to nobody else. In a thread, because a database may hang.
         self._clock.spawn("debts", self._pay_debts).join(self._left(deadline - FLUSH_SECONDS / 2))
         flushed = self.settler.stop(self._left(deadline))
@@ -155,7 +162,7 @@ class Supervisor:
 
     def _pay_debts(self) -> None:
         try:
-            self._relay.pay_debts()
+            self._route.pay_debts()
         except RelaydError as error:
             log.warning("debts_unpaid", reason=error.reason)
 
@@ -166,6 +173,8 @@ class Supervisor:
         with self._stop:
             self._stopping = True
             self._stop.notify_all()
+        for chore in self._chores:
+            chore.stop()
 
     def _repeat(self, chore: Chore) -> None:
         # Soon after the start as well: a daemon that is restarted each day would never come to a daily chore.
@@ -174,8 +183,10 @@ class Supervisor:
             wait = chore.every
             try:
                 chore.do()
-            except Exception:
+            except RelaydError as error:
                 # A chore that fails is tried again at its next time; mail does not wait for it.
+                log.warning("chore_failed", chore=chore.name, reason=error.reason)
+            except Exception:
                 log.exception("chore_failed", chore=chore.name)
 
     def _stopped_within(self, seconds: float) -> bool:

@@ -1,7 +1,7 @@
 """One message's turn in a worker: the route, then how the message ends, then the line that says so."""
 
 from collections.abc import Callable
-from typing import assert_never
+from typing import Protocol, assert_never
 
 import structlog
 
@@ -9,7 +9,6 @@ from relayd.attempt import Worked
 from relayd.errors import RelaydError, StoppingError
 from relayd.model.message import Accepted, Deferred, Message, Outcome, Rejected, Released
 from relayd.ports import Clock, Queue
-from relayd.relay import Relay
 from relayd.runtime.holds import Holds
 from relayd.runtime.leases import Keeper, Lease
 from relayd.runtime.settler import Settlement, Settler
@@ -23,6 +22,19 @@ DEAD_LETTER_DOUBLINGS = 6
 time up to an hour, or the queue's net of 1,000 receives would be reached within a day."""
 ABANDONED = "abandoned"
 
+
+class Route(Protocol):
+    """What is done with a message between its receive and its settlement. Any number of workers share one."""
+
+    def work(self, lease: Lease) -> Worked:
+        """Take one message to its outcome. Raises nothing."""
+        ...
+
+    def pay_debts(self) -> None:
+        """Tell the ledger what it could not be told before. Raises RelaydError while it still cannot."""
+        ...
+
+
 Report = Callable[[str, str, str | None], None]
 """Outcome, reason, and what went wrong when SQS was told."""
 
@@ -32,7 +44,7 @@ class Turn:
 
     def __init__(
         self,
-        relay: Relay,
+        route: Route,
         queue: Queue,
         clock: Clock,
         *,
@@ -42,7 +54,7 @@ class Turn:
         condition: Callable[[str, str | None], None],
     ) -> None:
         """`condition` is told what stands against being ready, and None when it is well again."""
-        self._relay = relay
+        self._route = route
         self._queue = queue
         self._clock = clock
         self._keeper = keeper
@@ -118,7 +130,7 @@ class Turn:
     def _work(self, lease: Lease) -> Worked:
         if self._settler.was_finished(lease.message.message_id):
             return Worked(Accepted("finished_before"))
-        worked = self._relay.work(lease)
+        worked = self._route.work(lease)
         self._holds.succeeded(worked.worked)
         for error in worked.holds:
             pause = self._holds.met(error, lease.message.message_id)
@@ -156,6 +168,7 @@ class Turn:
                 outcome=outcome,
                 reason=reason,
                 settle_problem=problem,
+                queue=self._queue.name,
                 message_id=message.message_id,
                 receive_count=message.receive_count,
                 seconds=round(seconds, 4),

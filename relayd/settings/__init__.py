@@ -1,21 +1,22 @@
 """The environment, read once and checked together, so that one run shows every problem with a hint on what to do.
 
-`SETTINGS` is the only list of what can be set: `relayd config`, the table in docs/operations.md and the tests are
-made from it.
+What can be set is listed in `relayd.settings.table`.
 """
 
 import difflib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
 from relayd.errors import ConfigurationError, Problem
-from relayd.settings import forms
-from relayd.settings.combinations import LEASE_LIMIT, contradictions, longest_send
-from relayd.settings.forms import Form, WrongFormError
-from relayd.telemetry.fingerprint import fingerprint
+from relayd.mail.trackers import TrackerList
+from relayd.settings.combinations import contradictions, longest_send
+from relayd.settings.forms import WrongFormError
+from relayd.settings.table import SETTINGS, Setting
+
+__all__ = ["SETTINGS", "DirectorySettings", "QueueSettings", "Setting", "Settings", "effective"]
 
 PREFIX = "RELAYD_"
 
@@ -29,189 +30,8 @@ _SERVICE_LINK = re.compile(
 """Kubernetes puts RELAYD_PORT and the like into every pod beside a Service named relayd: they are no typing errors."""
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One variable: how it is called, read, defaulted, explained and shown."""
-
-    env: str
-    field: str
-    form: Form
-    doc: str
-    default: str | None = None
-    """As it would be written in the environment; None where there is none."""
-    required: bool = False
-    show: Callable[[str], str] = str
-    """What may be shown of its text: everything, or what is left after masking."""
-
-
-def _show_secrets(text: str) -> str:
-    return ", ".join(f"fingerprint {fingerprint(part.encode())}" for part in forms.split(text))
-
-
-# fmt: off - a table, read by column
-SETTINGS: tuple[Setting, ...] = (
-    Setting(
-        "RELAYD_QUEUE_URL",
-        "queue_url",
-        forms.queue_url,
-        "The SQS queue to receive from.",
-        required=True,
-        show=forms.mask_url,
-    ),
-    Setting(
-        "RELAYD_DATABASE_URL",
-        "database_url",
-        forms.database_url,
-        "Masks and the ledger: a SQLite file on one host, PostgreSQL for several replicas.",
-        required=True,
-        show=forms.mask_url,
-    ),
-    Setting(
-        "RELAYD_MAIL_DOMAINS",
-        "mail_domains",
-        forms.domains,
-        "The domains where masks and reply tokens live.",
-        required=True,
-    ),
-    Setting(
-        "RELAYD_TOPIC_ARNS",
-        "topic_arns",
-        forms.topic_arns,
-        "The SNS topics whose notifications count; `*` for any.",
-        required=True,
-    ),
-    Setting(
-        "RELAYD_BUCKETS",
-        "buckets",
-        forms.buckets,
-        "The buckets that mail may be read from; `*` for any.",
-        required=True,
-    ),
-    Setting(
-        "RELAYD_SECRET",
-        "secrets",
-        forms.secrets,
-        "Keys of 32 bytes or more: the first signs, all of them verify.",
-        required=True,
-        show=_show_secrets,
-    ),
-    Setting(
-        "RELAYD_DEAD_LETTER_URL",
-        "dead_letter_url",
-        forms.queue_url,
-        "The dead-letter queue; without it, the one in the queue's redrive policy.",
-        show=forms.mask_url,
-    ),
-    Setting(
-        "RELAYD_SIGNATURES",
-        "signatures",
-        forms.one_of("verify", "trust-queue-policy"),
-        "`verify` SNS signatures, or `trust-queue-policy` (needed for raw delivery, which has none).",
-        "verify",
-    ),
-    Setting(
-        "RELAYD_SNS_CERTIFICATE_FILE",
-        "sns_certificate_file",
-        forms.certificate_file,
-        "A PEM file to verify SNS signatures with, instead of fetching the certificate that a message names.",
-    ),
-    Setting(
-        "RELAYD_CONFIGURATION_SET",
-        "configuration_set",
-        forms.configuration_set,
-        "The SES configuration set to send with.",
-    ),
-    Setting(
-        "RELAYD_CONCURRENCY", "concurrency", forms.whole(1, 1000), "How many messages are worked on at once.", "16"
-    ),
-    Setting(
-        "RELAYD_WAIT_SECONDS",
-        "wait_seconds",
-        forms.seconds(0, 20, whole=True),
-        "How long one poll waits for messages.",
-        "20",
-    ),
-    Setting(
-        "RELAYD_VISIBILITY_SECONDS",
-        "visibility_seconds",
-        forms.seconds(1, LEASE_LIMIT, whole=True),
-        "The lease of a message; it is renewed at half its life.",
-        "60",
-    ),
-    Setting(
-        "RELAYD_DEADLINE_SECONDS",
-        "deadline_seconds",
-        forms.seconds(1, LEASE_LIMIT),
-        "How long one try of a message may take; its lease is not renewed beyond.",
-        "120",
-    ),
-    Setting(
-        "RELAYD_GRACE_SECONDS",
-        "grace_seconds",
-        forms.seconds(1, 3600),
-        "How long stopping may take; keep it below the pod's terminationGracePeriodSeconds.",
-        "50",
-    ),
-    Setting(
-        "RELAYD_RETRY_HOURS",
-        "retry_hours",
-        forms.number(1, 336, "hours"),
-        "How long a failing message is tried again before it is dead-lettered.",
-        "24",
-    ),
-    Setting(
-        "RELAYD_LEDGER_DAYS",
-        "ledger_days",
-        forms.whole(30, 3650),
-        "How long the ledger remembers a delivery; a replay of older mail would send it again.",
-        "60",
-    ),
-    Setting(
-        "RELAYD_HTTP_ADDRESS",
-        "http_address",
-        forms.http_address,
-        "Where /livez, /readyz, /metrics, /status and the status page are served.",
-        "127.0.0.1:8080",
-    ),
-    Setting(
-        "RELAYD_LOG_FORMAT",
-        "log_format",
-        forms.one_of("json", "console"),
-        "`json` or `console`; on a terminal the default is `console`.",
-        "json",
-    ),
-    Setting(
-        "RELAYD_LOG_LEVEL",
-        "log_level",
-        forms.one_of("debug", "info", "warning", "error"),
-        "The least level that is logged.",
-        "info",
-    ),
-    Setting("RELAYD_SES_REGION", "ses_region", forms.region, "The region to send from, where it is not the queue's."),
-    Setting(
-        "RELAYD_S3_CONNECT_SECONDS", "s3_connect_seconds", forms.seconds(0.1, 60), "Timeout of connecting to S3.", "3"
-    ),
-    Setting(
-        "RELAYD_S3_READ_SECONDS", "s3_read_seconds", forms.seconds(0.1, 900), "Timeout of each read from S3.", "30"
-    ),
-    Setting(
-        "RELAYD_SES_CONNECT_SECONDS",
-        "ses_connect_seconds",
-        forms.seconds(0.1, 60),
-        "Timeout of connecting to SES.",
-        "3",
-    ),
-    Setting(
-        "RELAYD_SES_READ_SECONDS",
-        "ses_read_seconds",
-        forms.seconds(0.1, 900),
-        "Timeout of waiting for SES's answer.",
-        "30",
-    ),
-)
-# fmt: on
-
 _DIRECTORY = ("RELAYD_DATABASE_URL", "RELAYD_MAIL_DOMAINS", "RELAYD_SECRET")
+_QUEUE = ("RELAYD_QUEUE_URL", "RELAYD_DATABASE_URL", "RELAYD_SECRET")
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +64,14 @@ class Settings:
     s3_read_seconds: float
     ses_connect_seconds: float
     ses_read_seconds: float
+    events_queue_url: str | None
+    in_doubt_seconds: float
+    daily_mails: int
+    daily_megabytes: int
+    daily_replies: int
+    notice_from: str = field(repr=False)
+    trackers: TrackerList | None = field(repr=False)
+    tracker_warning: str | None
 
     @property
     def send_seconds(self) -> float:
@@ -257,6 +85,9 @@ class Settings:
         if reading.problems:
             raise ConfigurationError(reading.problems)
         host, port = reading.values.pop("http_address")
+        if reading.values["notice_from"] is None:
+            # Mail to it is discarded, so nobody's automatic answer goes round in circles.
+            reading.values["notice_from"] = f"noreply@{reading.values['mail_domains'][0]}"
         return cls(**reading.values, http_host=host, http_port=port)
 
 
@@ -279,6 +110,23 @@ class DirectorySettings:
         if reading.problems:
             raise ConfigurationError(reading.problems)
         return cls(reading.values["database_url"], reading.values["mail_domains"], reading.values["secrets"] or ())
+
+
+@dataclass(frozen=True, slots=True)
+class QueueSettings:
+    """What it takes to put mail into the queue again: no SES, no bucket, no topic."""
+
+    queue_url: str
+    database_url: str = field(repr=False)
+    secrets: tuple[bytes, ...] = field(repr=False)
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str]) -> Self:
+        """Read that part of the environment; other settings may be missing or wrong."""
+        reading = _read([setting for setting in SETTINGS if setting.env in _QUEUE], environ)
+        if reading.problems:
+            raise ConfigurationError(reading.problems)
+        return cls(reading.values["queue_url"], reading.values["database_url"], reading.values["secrets"])
 
 
 @dataclass(frozen=True, slots=True)

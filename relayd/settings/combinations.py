@@ -81,6 +81,20 @@ COMBINATIONS = (
         "the dead-letter queue is the queue itself",
         "name another queue, or unset it to use the one in the redrive policy",
     ),
+    Combination(
+        ("events_queue_url", "queue_url", "dead_letter_url"),
+        lambda events, queue, dead_letter: events is None or events not in (queue, dead_letter),
+        "RELAYD_EVENTS_QUEUE_URL",
+        "the events' queue is the mail's, whose backlog would hold events up, or its dead-letter queue",
+        "give SES's events a topic and a queue of their own, or unset it",
+    ),
+    Combination(
+        ("tracker_warning", "trackers"),
+        lambda warning, trackers: warning is None or trackers is not None,
+        "RELAYD_TRACKER_WARNING_URL",
+        "a warning about trackers is never used without a list of trackers",
+        "set RELAYD_TRACKERS_FILE, or unset it",
+    ),
 )
 
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from relayd.model.address import normal_domain
+from relayd.mail.trackers import TrackerList
+from relayd.model.address import Address, normal_domain
 
 MIN_SECRET = 32
 """Bytes: the output size of the hash that the secret keys."""
@@ -213,6 +214,25 @@ def _parse_certificate_file(text: str) -> Path:
     return path
 
 
+def _parse_trackers_file(text: str) -> TrackerList:
+    try:
+        return TrackerList.parse(Path(text).read_bytes())
+    except OSError as error:
+        raise WrongFormError(f"the file cannot be read ({type(error).__name__})") from None
+    except ValueError as error:
+        raise WrongFormError(f"the file is not a list of trackers: {error}") from None
+
+
+def _parse_address(text: str) -> str:
+    try:
+        address = Address.parse(text)
+    except ValueError as error:
+        raise WrongFormError(str(error)) from None
+    if not re.fullmatch(r"[a-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}@[a-z0-9.-]{1,255}", address.full):
+        raise WrongFormError("SES sends from no such address")
+    return address.full
+
+
 def _parse_http_address(text: str) -> tuple[str, int]:
     bracketed = re.fullmatch(r"\[([0-9A-Fa-f:.]+)\]:([0-9]{1,5})", text)
     # Empty or longer labels break the resolver with an error of another kind.
@@ -255,3 +275,10 @@ configuration_set = _word(
 )
 region = _word(r"[a-z]{2,4}(-[a-z]{2,16}){1,3}-[0-9]{1,2}", "it is not the name of a region", "write it like us-east-1")
 http_address = Form(_parse_http_address, "write 127.0.0.1:8080, 0.0.0.0:8080 for all interfaces, or [::1]:8080")
+address = Form(_parse_address, "write an address on a domain that SES may send from: noreply@mask.example")
+trackers_file = Form(_parse_trackers_file, "name a readable file in the form of Disconnect's services.json")
+https_url = _word(
+    r"https://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[!-~]*)?",
+    "it is not an https address",
+    "write https://mask.example/tracker",
+)

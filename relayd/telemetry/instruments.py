@@ -1,7 +1,7 @@
 """Counters and histograms, one function for each thing that happens. Labels have few values, and none is personal."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from time import perf_counter
 from typing import Literal
@@ -40,6 +40,11 @@ _deliveries = _counter(names.DELIVERIES, "{delivery}")
 _messages = _counter(names.MESSAGES, "{message}")
 _leases = _counter(names.LEASES, "{lease}")
 _in_doubt = _counter(names.IN_DOUBT, "{delivery}")
+_feedback = _counter(names.FEEDBACK, "{event}")
+_alerts = _counter(names.ALERTS, "{alert}")
+_notices = _counter(names.NOTICES, "{notice}")
+_verdicts = _counter(names.VERDICTS, "{mail}")
+_trackers = _counter(names.TRACKERS, "{tracker}")
 _process_duration = _histogram(names.PROCESS_DURATION, CALL_SECONDS)
 _operation_duration = _histogram(names.OPERATION_DURATION, CALL_SECONDS)
 _dependency_duration = _histogram(names.DEPENDENCY_DURATION, CALL_SECONDS)
@@ -90,6 +95,34 @@ def leases_lost(count: int) -> None:
 def in_doubt(event: Literal["doubt", "resend", "given_up"]) -> None:
     """A send whose end is not known came up, was repeated, or was given up."""
     _in_doubt.add(1, {"event": event})
+
+
+def feedback(kind: str, *, matched: bool) -> None:
+    """An event of SES was learned from; `matched`: about a delivery that the ledger knows."""
+    _feedback.add(1, {"kind": label(kind), "matched": matched})
+
+
+def alert(word: str) -> None:
+    """Something that an operator should look into came up."""
+    _alerts.add(1, {"word": label(word)})
+
+
+def notice(kind: str, outcome: str) -> None:
+    """A notice to an owner was sent, or never will be."""
+    _notices.add(1, {"kind": label(kind), "outcome": label(outcome)})
+
+
+def verdicts(found: Mapping[str, str]) -> None:
+    """What SES found about a mail, by the verdict's name. PASS is the rule, and every mail is counted anyway."""
+    for name, word in found.items():
+        if word != "PASS":
+            _verdicts.add(1, {"verdict": label(name), "status": label(word.lower())})
+
+
+def trackers(count: int) -> None:
+    """So many trackers were taken out of a mail that was sent."""
+    if count:
+        _trackers.add(count)
 
 
 def watch_in_flight(source: Callable[[], int]) -> Callable[[], None]:

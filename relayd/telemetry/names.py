@@ -90,6 +90,11 @@ QUEUE_TIME = "relayd.queue.time"
 LEASES = "relayd.leases"
 IN_DOUBT = "relayd.in_doubt"
 IN_FLIGHT = "relayd.in_flight"
+FEEDBACK = "relayd.feedback"
+ALERTS = "relayd.alerts"
+NOTICES = "relayd.notices"
+VERDICTS = "relayd.verdicts"
+TRACKERS = "relayd.trackers"
 
 INSTRUMENTS = MappingProxyType(
     {
@@ -104,6 +109,11 @@ INSTRUMENTS = MappingProxyType(
         LEASES: "Leases, by `event`: `extended`, `lost`.",
         IN_DOUBT: "Sends whose end is not known, by `event`: `doubt`, `resend`, `given_up`.",
         IN_FLIGHT: "Messages in hand now.",
+        FEEDBACK: "SES's events about sent mail, by `kind` and whether the ledger knew the delivery (`matched`).",
+        ALERTS: "What an operator should look into, by `word`: `suppressed`, ...",
+        NOTICES: "Mails of our own to owners, by `kind` and `outcome`.",
+        VERDICTS: "What SES found about mail, by `verdict` and `status`; PASS is not counted.",
+        TRACKERS: "Trackers taken out of mail that was sent.",
     }
 )
 
@@ -118,12 +128,21 @@ LOG_EVENTS = MappingProxyType(
         "message_settled": "One line a message: outcome, reason, deliveries, times. Everything else is detail.",
         "message_bug": "An unforeseen exception in one message, as types and places. The message is tried ten times.",
         "in_doubt_resend": "An earlier send is in doubt and its claim expired: it is sent once more.",
+        "mail_rebuilt": "SES refused the mail as malformed; it goes out in the next form, `rebuilt` or `attached`.",
         "record_failed": "A send succeeded and could not be recorded by the deadline; that is made up for later.",
         "debts_unpaid": "At the stop the ledger was still away: a send may be found in doubt; claims expire.",
         "debt_forgotten": "What was owed to the ledger could not be made up for, and is not tried again.",
         "give_back_failed": "A claim could not be given back now; that is made up for later.",
         "dead_letter_failed": "The copy for the dead-letter queue failed; the message stays and is tried again.",
         "lease_lost": "The lease ended while the message was in hand; nothing more is sent for it here.",
+        # What SES tells about sent mail, and what owners are told.
+        "alert": "Something that an operator should look into; `word` says what, docs/operations.md what to do.",
+        "mailbox_paused": "A mailbox bounced: nothing is sent to it until the pause ends.",
+        "mask_disabled": "Its owner complained twice about its mail.",
+        "owner_flagged": "Held for review: nothing is forwarded until somebody looks.",
+        "feedback_applied": "Another effect of an event.",
+        "notice_deferred": "A notice could not be sent now; it waits.",
+        "notice_ended": "A notice was sent, or never will be.",
         # Dependencies.
         "hold_began": "A dependency is unusable: receiving pauses, mail waits in the queue untouched.",
         "hold_ended": "The dependency works again.",

@@ -1,11 +1,13 @@
 """A world in which everything that may go wrong does, drawn from one seed: what `test_chaos` holds the engine in."""
 
 import random
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from relayd.errors import HoldError, InDoubtError, PermanentError, TransientError
+from relayd.model.delivery import Claim
 from relayd.runtime.health import HealthState
 from relayd.runtime.supervisor import Supervisor
 from tests.engine.world import World, notification
@@ -61,6 +63,8 @@ class Storm:
         self.mail_of: dict[str, str] = {}
         """For each SQS message the mail that it tells of."""
         self.poison: list[str] = []
+        self.unheard: Counter[str] = Counter()
+        """For each mail, how many claims were taken whose answer was lost: each looks like a process that died."""
         self._calm = False
         self._arrivals()
         self._trouble_with_the_queue()
@@ -175,6 +179,8 @@ class Storm:
                 raise self.dice.choice(errors)()
             answer = real(*args, **named)
             if lost_answers and drawn < chance * 1.5:
+                if isinstance(answer, Claim):
+                    self.unheard[answer.key.mail_id] += 1
                 raise self.dice.choice(errors)()
             return answer
 

@@ -4,17 +4,25 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from relayd.feedback import FeedbackRoute
+from relayd.mail.trackers import TrackerList
 from relayd.ports import Certificates
 from relayd.relay import Relay
-from relayd.runtime.health import HealthState
+from relayd.rules.evidence import Limits
+from relayd.runtime.health import HealthPart, HealthState
 from relayd.runtime.supervisor import Chore, EngineSettings, Supervisor
+from relayd.runtime.watermark import Watermark
 from relayd.stages import Ports, RelaySettings
+from relayd.telling import Teller
 from tests.fakes.clock import VirtualClock
 from tests.fakes.directory import FakeDirectory
+from tests.fakes.feedbacks import FakeFeedbacks
 from tests.fakes.ledger import FakeLedger
 from tests.fakes.mailer import FakeMailer
+from tests.fakes.notices import FakeNotices
 from tests.fakes.queue import FakeQueue
 from tests.fakes.store import FakeStore
+from tests.fakes.usage import FakeUsage
 
 TOPIC = "arn:aws:sns:eu-west-1:123456789012:mail"
 SECRET = b"0123456789abcdef0123456789abcdef"
@@ -75,7 +83,10 @@ def notification(
 
 @dataclass
 class World:
-    """One daemon's engine, and the outside world it sees. `daemon()` makes a second one in the same world."""
+    """One daemon's engine, and the outside world it sees. `daemon()` makes a second one in the same world.
+
+    Beside it there may be `listener()`, the engine of SES's events on their own queue, and `notices_chore()`.
+    """
 
     seed: int = 0
     concurrency: int = 4
@@ -86,22 +97,60 @@ class World:
     retry_hours: float = 24.0
     send_seconds: float = 38.0
     verify: bool = False
+    in_doubt_seconds: float | None = None
+    """How long a send in doubt waits for SES's word on it, as far as events are listened to; None: there are none."""
+    limits: Limits = field(default_factory=Limits)
+    trackers: TrackerList | None = None
+    tracker_warning: str | None = None
     clock: VirtualClock = field(init=False)
 
     def __post_init__(self) -> None:
         self.clock = VirtualClock(self.seed)
         self.queue = FakeQueue(self.clock, seed=self.seed)
+        self.events = FakeQueue(self.clock, seed=self.seed)
         self.store = FakeStore(self.clock, latency=0.02)
         self.mailer = FakeMailer(self.clock, latency=0.06)
-        self.directory = FakeDirectory()
-        self.ledger = FakeLedger(self.clock)
+        usage = FakeUsage(self.clock)
+        self.directory = FakeDirectory(usage=usage)
+        self.ledger = FakeLedger(self.clock, usage=usage)
+        self.notices = FakeNotices(self.clock, self.directory)
+        self.feedbacks = FakeFeedbacks(self.clock, self.ledger, self.directory, self.notices)
         self.mask = self.directory.add("shop@mask.example", "me@owner.example")
         self.certificates: Certificates = NoCertificates()
         self.health = HealthState(turn_limit=self.wait + 35)
+        self.watermark = Watermark(self.clock, self.in_doubt_seconds or 0.0, self.retry_hours * 3600)
 
     def daemon(self, mailer: FakeMailer | None = None, chores: Sequence[Chore] = ()) -> Supervisor:
         """A supervisor that has not started yet."""
-        settings = RelaySettings(
+        ports = Ports(
+            store=self.store,
+            mailer=mailer or self.mailer,
+            directory=self.directory,
+            ledger=self.ledger,
+            feedbacks=self.feedbacks,
+            notices=self.notices,
+            certificates=self.certificates,
+            clock=self.clock,
+        )
+        doubts = {} if self.in_doubt_seconds is None else {"doubt_seconds": self.watermark.doubt_seconds}
+        relay = Relay(ports, self._settings(), jitter=lambda: 0.5, **doubts)
+        return Supervisor(self.queue, relay, self.clock, self.health, self._engine(self.concurrency), chores)
+
+    def listener(self) -> Supervisor:
+        """The engine of the events queue, which has not started yet."""
+        route = FeedbackRoute(
+            self.feedbacks, self.ledger, self.certificates, self.clock, self._settings(), jitter=lambda: 0.5
+        )
+        health = HealthPart(self.health, "events")
+        return Supervisor(self.events, route, self.clock, health, self._engine(2), polled=self.watermark.polled)
+
+    def notices_chore(self) -> Chore:
+        """What sends notices, every ten seconds as in the daemon."""
+        teller = Teller(self.notices, self.mailer, self.ledger, self.clock, self._settings())
+        return Chore("notices", 10.0, teller.tell, teller.stop)
+
+    def _settings(self) -> RelaySettings:
+        return RelaySettings(
             mail_domains=frozenset({"mask.example"}),
             topic_arns=frozenset({TOPIC}),
             buckets=frozenset({"mail"}),
@@ -111,11 +160,14 @@ class World:
             claim_seconds=self.deadline,
             send_seconds=self.send_seconds,
             ses_domain="eu-west-1.amazonses.com",
+            limits=self.limits,
+            notice_from="relayd@mask.example",
+            trackers=self.trackers,
+            tracker_warning=self.tracker_warning,
         )
-        ports = Ports(self.store, mailer or self.mailer, self.directory, self.ledger, self.certificates, self.clock)
-        engine = EngineSettings(self.concurrency, self.wait, self.visibility, self.deadline, self.grace)
-        relay = Relay(ports, settings, jitter=lambda: 0.5)
-        return Supervisor(self.queue, relay, self.clock, self.health, engine, chores)
+
+    def _engine(self, concurrency: int) -> EngineSettings:
+        return EngineSettings(concurrency, self.wait, self.visibility, self.deadline, self.grace)
 
     def mail(self, mail_id: str, data: bytes = MAIL, body: str | None = None) -> str:
         """Let a mail arrive: in S3, then in the queue. Returns the SQS message id."""

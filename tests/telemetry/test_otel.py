@@ -63,12 +63,19 @@ def test_every_instrument_is_served_under_its_name(telemetry: Telemetry) -> None
     instruments.leases_extended(1)
     instruments.leases_lost(1)
     instruments.in_doubt("doubt")
+    instruments.feedback("bounce", matched=True)
+    instruments.alert("suppressed")
+    instruments.notice("mask_disabled", "sent")
+    instruments.verdicts({"spam": "GRAY", "virus": "PASS"})
+    instruments.trackers(2)
     with instruments.measure("queue", "receive"):
         pass
     assert metric(telemetry, "relayd_in_flight") == 3
     stop()
     assert metric(telemetry, "relayd_in_flight") == 0
     assert metric(telemetry, 'relayd_messages_total{outcome="accepted",reason="forwarded"}') == settled + 1
+    assert metric(telemetry, 'relayd_verdicts_total{status="gray",verdict="spam"}') == 1
+    assert metric(telemetry, 'relayd_verdicts_total{status="pass",verdict="virus"}') == 0
     text = telemetry.metrics_text().decode()
     for name in names.INSTRUMENTS:
         assert f"# TYPE {name.replace('.', '_')}" in text

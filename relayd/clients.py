@@ -1,0 +1,62 @@
+"""The AWS clients of the daemon: how many, with which time-outs, in which region."""
+
+from relayd.adapters import aws
+from relayd.adapters.queue_facts import region_of
+from relayd.settings import Settings
+
+SETTLE_TIMEOUTS = aws.Timeouts(connect=3.0, read=5.0)
+"""For deletes, visibility changes and dead letters: all answer in milliseconds, and the lease is running."""
+POLL_MARGIN = 5.0
+"""Seconds beyond the long poll's own wait before a poll counts as hung."""
+EVENTS_THREADS = 8
+"""Workers for SES's events: each is a few milliseconds of database, and nothing else. A mail has two events or more, so
+they must be quicker than the mail; and a poll never brings more than there are of these.
+"""
+
+
+class Clients:
+    """Each built once. Polling has a client of its own, so that a long poll never starves a delete."""
+
+    def __init__(self, settings: Settings) -> None:
+        threads = settings.concurrency
+        # A queue's URL names its region, and SQS in another one says that the queue does not exist. The rest is in
+        # the same region unless AWS_REGION, or RELAYD_SES_REGION, say otherwise.
+        region = region_of(settings.queue_url)
+        session = aws.new_session(default_region=region)
+        self.poll = aws.client(
+            "sqs",
+            region=region,
+            pool=2,
+            timeouts=aws.Timeouts(3.0, settings.wait_seconds + POLL_MARGIN),
+            session=session,
+        )
+        self.poll_events = aws.client(
+            "sqs",
+            region=region_of(settings.events_queue_url or settings.queue_url),
+            pool=2,
+            timeouts=aws.Timeouts(3.0, settings.wait_seconds + POLL_MARGIN),
+            session=session,
+        )
+        self.settle_events = aws.client(
+            "sqs",
+            region=region_of(settings.events_queue_url or settings.queue_url),
+            pool=EVENTS_THREADS + 2,
+            timeouts=SETTLE_TIMEOUTS,
+            session=session,
+        )
+        # Workers send dead letters and fence; Keeper and Settler batch.
+        self.settle = aws.client("sqs", region=region, pool=threads + 2, timeouts=SETTLE_TIMEOUTS, session=session)
+        self.s3 = aws.client(
+            "s3",
+            pool=threads,
+            timeouts=aws.Timeouts(settings.s3_connect_seconds, settings.s3_read_seconds),
+            session=session,
+        )
+        self.ses = aws.client(
+            "sesv2",
+            region=settings.ses_region,
+            pool=threads,
+            timeouts=aws.Timeouts(settings.ses_connect_seconds, settings.ses_read_seconds),
+            session=session,
+        )
+        self.ses_region: str = self.ses.meta.region_name

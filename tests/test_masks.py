@@ -1,67 +1,28 @@
 """What an operator does to masks, through the commands, on a SQLite file."""
 
 import io
-import json
 import time
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relayd.adapters.database import Database, check_secret, connect, upgrade
+from relayd.adapters.database import check_secret, upgrade
 from relayd.adapters.directory import SqlDirectory
-from relayd.adapters.ledger import SqlLedger
-from relayd.adapters.schema import owners
-from relayd.cli import root
+from relayd.adapters.schema import HEAD, deliveries, owners, usage
 from relayd.errors import ConfigurationError
 from relayd.model.address import Address
-from relayd.model.delivery import Claim, DeliveryKey, Sent
 from relayd.model.mask import Mask, UnknownRecipient
-from relayd.ops.mask_entries import Line, WrongEntryError, entry, read_csv, write_csv
+from relayd.ops.mask_csv import read_csv, write_csv
+from relayd.ops.mask_entries import Line, MaskTraits, WrongEntryError, entry
 from relayd.ops.masks import import_masks
+from tests.terminal import Operator
 
 SHOP = "shop@mask.example"
 OURS = "0f3c5a7e9b1d2846c0a8e6f4927b5d31f0c2e4a69b8d7153"
 HEADER = "mask,mailboxes,owner,enabled\n"
-
-
-class Operator:
-    """Somebody at a terminal, with relayd's settings in the environment."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.environ: dict[str, str | None] = {
-            "RELAYD_DATABASE_URL": f"sqlite:///{folder}/relayd.db",
-            "RELAYD_MAIL_DOMAINS": "mask.example,other.example",
-        }
-
-    def __call__(self, *args: str, stdin: str | None = None) -> Result:
-        return CliRunner().invoke(root, list(args), env=self.environ, input=stdin)
-
-    def ok(self, *args: str, stdin: str | None = None) -> str:
-        """What the command printed; it must have succeeded."""
-        result = self(*args, stdin=stdin)
-        assert result.exit_code == 0, result.output
-        return result.stdout
-
-    def json(self, *args: str, stdin: str | None = None) -> object:
-        return json.loads(self.ok(*args, "--json", stdin=stdin))
-
-    def masks(self, *args: str) -> list[str]:
-        listed = self.json("masks", "list", *args)
-        assert isinstance(listed, list)
-        return [one["mask"] for one in listed]
-
-    def file(self, text: str) -> str:
-        path = self.folder / "masks.csv"
-        path.write_text(text, encoding="utf-8")
-        return str(path)
-
-    def database(self) -> Database:
-        return connect(str(self.environ["RELAYD_DATABASE_URL"]), pool_size=1)
 
 
 @pytest.fixture
@@ -248,22 +209,37 @@ def test_a_mask_shows_what_became_of_its_mail(relayd: Operator) -> None:
     """Deliveries are counted by state and reason, contacts by head."""
     relayd.ok("masks", "add", SHOP, "--to", "me@example.org")
     database = relayd.database()
-    directory, ledger = SqlDirectory(database), SqlLedger(database)
+    directory = SqlDirectory(database)
     mask = directory.lookup(Address.parse(SHOP))
     assert isinstance(mask, Mask)
     directory.contact(mask.mask_id, None)
-    for number in range(2):
-        key = DeliveryKey(f"mail-{number}", SHOP, "me@example.org")
-        claim = ledger.claim(key, message_id="m", mask_id=mask.mask_id, ttl=60, trace=None)
-        assert isinstance(claim, Claim)
-        ledger.sent(claim, Sent("ses"))
-    ledger.discarded(DeliveryKey("mail-3", SHOP), "spam", message_id="m", mask_id=mask.mask_id)
+    with database.writing() as connection:
+        today = connection.execute(sa.select(database.today)).scalar_one()
+        for number, (state, reason) in enumerate([("sent", None), ("sent", None), ("discarded", "spam")]):
+            connection.execute(sa.insert(deliveries).values(delivery(number, mask.mask_id, state, reason)))
+        for day, mails in ((today, 2), (today - 1, 40), (0, 100)):
+            row = {"mask_id": mask.mask_id, "owner_id": mask.owner.owner_id, "day": day, "mails": mails}
+            row |= {"bytes": 1000 * mails, "replies": 1, "discards": 2, "trackers": 3}
+            connection.execute(sa.insert(usage).values(row))
     shown = relayd.json("masks", "show", SHOP)
     assert isinstance(shown, dict)
     assert shown["deliveries"] == {"sent": 2, "discarded spam": 1}
     assert shown["contacts"] == 1
     assert shown["last_at"] == pytest.approx(time.time(), abs=60)
-    assert "2 sent" in relayd.ok("masks", "show", SHOP)
+    assert shown["today"] == {"mails": 2, "bytes": 2000, "replies": 1, "discards": 2, "trackers": 3}
+    assert shown["total"] == {"mails": 142, "bytes": 142_000, "replies": 3, "discards": 6, "trackers": 9}
+    text = relayd.ok("masks", "show", SHOP)
+    assert "2 sent" in text
+    assert "142 mails (142000 bytes), 3 replies, 6 discards, 9 trackers removed" in text
+
+
+def delivery(number: int, mask_id: str, state: str, reason: str | None) -> dict[str, object]:
+    """A row of the ledger."""
+    now = time.time()
+    row: dict[str, object] = {"delivery_id": f"d{number}", "mail_id": f"mail-{number}", "recipient": SHOP}
+    row |= {"mailbox": "me@example.org", "state": state, "reason": reason, "message_id": "m", "mask_id": mask_id}
+    row |= dict.fromkeys(("attempt", "generation"), 1) | dict.fromkeys(("kills", "doubts", "resends"), 0)
+    return row | {"created_at": now, "updated_at": now}
 
 
 def test_an_export_can_be_imported(relayd: Operator, tmp_path: Path) -> None:
@@ -414,12 +390,17 @@ locals_ = st.from_regex(r"[a-z0-9][a-z0-9'-]{0,9}(\.[a-z0-9'-]{1,5})?", fullmatc
 )
 
 
-@given(st.lists(st.tuples(locals_, st.lists(locals_, min_size=1, max_size=3, unique=True), names, st.booleans())))
-def test_what_is_written_can_be_read(rows: list[tuple[str, list[str], str, bool]]) -> None:
+switches = st.none() | st.booleans()
+traits = st.builds(MaskTraits, st.just("") | names.filter(lambda name: "@" not in name), switches, switches, switches)
+rows = st.tuples(locals_, st.lists(locals_, min_size=1, max_size=3, unique=True), names, st.booleans(), traits)
+
+
+@given(st.lists(rows))
+def test_what_is_written_can_be_read(rows: list[tuple[str, list[str], str, bool, MaskTraits]]) -> None:
     """Owners may have any printable name that is no formula, commas, quotes and white space around it included."""
     entries = [
-        entry(f"{mask}@mask.example", [f"{box}@example.org" for box in boxes], owner, enabled)
-        for mask, boxes, owner, enabled in rows
+        entry(f"{mask}@mask.example", [f"{box}@example.org" for box in boxes], owner, enabled, traits)
+        for mask, boxes, owner, enabled, traits in rows
     ]
     file = io.StringIO(newline="")
     write_csv(entries, file)
@@ -455,9 +436,9 @@ def test_the_database_is_upgraded_and_its_version_told(relayd: Operator) -> None
     assert missing.exit_code == 1
     assert "relayd db upgrade" in str(missing.exception)
     assert list(relayd.folder.iterdir()) == []
-    assert relayd.json("db", "upgrade") == {"before": None, "after": "0001"}
-    assert relayd.json("db", "upgrade") == {"before": "0001", "after": "0001"}
-    assert "0001" in relayd.ok("db", "version")
+    assert relayd.json("db", "upgrade") == {"before": None, "after": HEAD}
+    assert relayd.json("db", "upgrade") == {"before": HEAD, "after": HEAD}
+    assert HEAD in relayd.ok("db", "version")
 
 
 def test_missing_settings_are_named_together(relayd: Operator) -> None:

@@ -6,7 +6,8 @@ import sys
 
 import click
 
-from relayd.settings import Row, effective
+from relayd.commands.showing import print_table
+from relayd.settings import effective
 
 EXIT_WRONG = 2
 """The code that every command gives for a configuration that cannot work."""
@@ -30,15 +31,8 @@ def command(as_json: bool) -> None:
         found = [{"subject": p.subject, "problem": p.problem, "hint": p.hint} for p in problems]
         click.echo(json.dumps({"settings": settings, "problems": found}, indent=2))
     else:
-        _print_table(rows)
+        print_table(("SETTING", "SOURCE", "VALUE"), [(row.env, row.source, row.value) for row in rows])
         for problem in problems:
             click.echo(f"\n{problem}", err=True)
     if problems:
         sys.exit(EXIT_WRONG)
-
-
-def _print_table(rows: list[Row]) -> None:
-    name = max(len(row.env) for row in rows)
-    source = max(len(row.source) for row in rows)
-    for row in rows:
-        click.echo(f"{row.env:<{name}}  {row.source:<{source}}  {row.value}".rstrip())

@@ -54,8 +54,8 @@ def command(
     """Try relayd on this machine: an emulated AWS, an SMTP door, `relayd run` between them, and a page to look at.
 
     Mail that you send to the door goes the way that SES receiving would send it: into S3, over SNS into SQS. relayd
-    takes it from there, and the page at http://127.0.0.1:8025 shows what becomes of it. There S3 and SES can be made
-    slow, too. Nothing leaves this machine. Ctrl-C ends it all.
+    takes it from there, and the page at http://127.0.0.1:8025 shows what becomes of it. There mail can be answered, as
+    its owner and as the stranger, and S3 and SES can be made slow. Nothing leaves this machine. Ctrl-C ends it all.
 
     \b
     Look and play:                  relayd sandbox
@@ -64,9 +64,10 @@ def command(
     For a script:                   relayd sandbox --mails 100 --exit --json
     With an emulator of yours:      relayd sandbox --endpoint http://127.0.0.1:5000
 
-    The JSON counts mails, each once: sent = forwarded + discarded (by reason) + dead_lettered + lost. `duplicates`
-    are sends beyond one for each mailbox. p50_ms and p99_ms count from the notification's publishing to SES's
-    acceptance of the forward; mails_per_second, from the first mail's sending to the last one's end.
+    The JSON counts mails, each once: sent = forwarded + discarded (by reason) + dead_lettered + lost. Among those,
+    `replied` were an owner's answers to a stranger, and `quarantined` wait to be released, for one mailbox at least.
+    `duplicates` are sends beyond one for each mailbox. p50_ms and p99_ms count from the notification's publishing to
+    SES's acceptance of the forward; mails_per_second, from the first mail's sending to the last one's end.
     """
     if not mails and (leave or as_json):
         raise click.UsageError("--exit and --json need --mails N: they are about its end and its summary.")

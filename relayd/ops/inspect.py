@@ -7,39 +7,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from pathlib import Path
+from typing import assert_never
 
 from relayd.errors import RelaydError
-from relayd.mail import hops
 from relayd.mail.letter import MAX_SIZE, Letter, parse
-from relayd.mail.rewrite import ForwardPlan, Rewritten, forward
-from relayd.model.address import Address
-from relayd.model.decision import Decision, Discard, Forward, Quarantine
-from relayd.model.mask import Mailbox, Mask, Owner
-from relayd.model.notification import Verdicts
-from relayd.rules.inbound import Evidence, decide
+from relayd.model.decision import Decision, Discard, Forward, Quarantine, Reply
+from relayd.ops.judging import Assumed, Judged, judge
 
 STDIN = "-"
 
-_SECRETS = (b"relayd inspect signs with no secret",)
-_REPLY_LOCAL = "mzxw6ytboi2gk3tdnrxw"
-"""Stands where the contact's reply token would: nothing is stored, so there is none."""
-_CLEAN = Verdicts(spam="PASS", virus="PASS", spf="PASS", dkim="PASS", dmarc="PASS")
-_OWNER_ID = "inspect"
 _CHUNK = 32
 """Mails a task: enough to make handing it over cheap, few enough to keep every process busy to the end."""
 _FEW = 64
 """Up to here one process is done before a second one has started."""
-
-
-@dataclass(frozen=True, slots=True)
-class Assumed:
-    """What a notification and a directory would have told."""
-
-    mask: Address
-    owner: Address
-    write: Path | None = None
-    """Where rewritten mails go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +36,7 @@ class Report:
 
     path: str
     decision: str
-    """`forward`, `quarantine`, `discard`; `reject` for a mail that cannot be forwarded; `error`."""
+    """`forward`, `reply`, `quarantine`, `discard`; `reject` for a mail that cannot be forwarded; `error`."""
     reason: str
     error: str | None
     bytes_in: int
@@ -71,7 +51,7 @@ class Outcome:
 
     report: Report
     letter: Letter | None = None
-    rewritten: Rewritten | None = None
+    judged: Judged | None = None
 
 
 def sources(path: str) -> Iterator[Source]:
@@ -121,7 +101,7 @@ def inspect_all(mails: Sequence[Source], assumed: Assumed, jobs: int) -> Iterato
             else:
                 return
             finally:
-                pool.shutdown(wait=False, cancel_futures=True)
+                pool.shutdown(cancel_futures=True)
         for source in suspects:
             yield _inspect_apart(source, assumed)
         chunks = chunks[done:]
@@ -154,8 +134,8 @@ def inspect(data: bytes, source: Source, assumed: Assumed) -> Outcome:
     start = time.perf_counter()
     try:
         letter = parse(data)
-        decision = decide(assumed.mask, _mask(assumed), _evidence(letter, assumed))
-        rewritten = _rewrite(letter, decision, assumed)
+        judged = judge(data, letter, assumed)
+        rewritten = judged.rewritten
         seconds = time.perf_counter() - start
         if rewritten is not None and assumed.write is not None:
             target = assumed.write / source.relative
@@ -170,65 +150,28 @@ def inspect(data: bytes, source: Source, assumed: Assumed) -> Outcome:
     except Exception as error:  # a bug of this mail must not stop the others; the type tells no content
         seconds = time.perf_counter() - start
         return Outcome(_failure(source.path, "bug", type(error).__name__, len(data), seconds))
-    kind, reason = _verdict(decision)
+    kind, reason = _verdict(judged.decision)
     size, parts = (len(rewritten.data), rewritten.repaired_parts) if rewritten is not None else (0, 0)
-    report = Report(source.path, kind, reason, None, len(data), size, parts, seconds)
-    return Outcome(report, letter, rewritten)
+    report = Report(source.path, kind, reason, judged.leak, len(data), size, parts, seconds)
+    return Outcome(report, letter, judged)
 
 
 def _failure(path: str, reason: str, error: str, bytes_in: int, seconds: float) -> Report:
     return Report(path, "error", reason, error, bytes_in, 0, 0, seconds)
 
 
-def _mask(assumed: Assumed) -> Mask:
-    return Mask("inspect", assumed.mask, Owner(_OWNER_ID), (Mailbox("inspect", assumed.owner),))
-
-
-def _evidence(letter: Letter, assumed: Assumed) -> Evidence:
-    headers = letter.header_items()
-    values = [value for name, value in headers if name.lower() == hops.HEADER.lower()]
-    sender = letter.sender
-    own = sender is not None and sender.address is not None and sender.address.bare == assumed.mask.bare
-    return Evidence(
-        verdicts=_CLEAN,
-        source=_envelope_source(letter),
-        headers=headers,
-        hops=hops.count(values, _SECRETS),
-        sender_owner=_OWNER_ID if own else None,
-        complete=True,
-    )
-
-
-def _envelope_source(letter: Letter) -> str:
-    """MAIL FROM as a delivered mail shows it, else its From."""
-    for field in letter.fields:
-        if field.key == "return-path":
-            return field.value.decode("ascii", "replace").strip("<> ")
-    return letter.sender.address.full if letter.sender is not None and letter.sender.address is not None else ""
-
-
-def _rewrite(letter: Letter, decision: Decision, assumed: Assumed) -> Rewritten | None:
-    if not isinstance(decision, Forward):
-        return None
-    plan = ForwardPlan(
-        mask=assumed.mask,
-        tag=assumed.mask.tag,
-        reply_address=f"{_REPLY_LOCAL}@{assumed.mask.domain}",
-        envelope_source=_envelope_source(letter),
-        hops=hops.sign(decision.hops + 1, _SECRETS),
-        warnings=decision.warnings,
-    )
-    return forward(letter, plan)
-
-
 def _verdict(decision: Decision) -> tuple[str, str]:
     match decision:
         case Forward():
             return "forward", "forwarded"
+        case Reply():
+            return "reply", "replied"
         case Quarantine():
             return "quarantine", decision.reason
         case Discard():
             return "discard", decision.reason
+        case _:
+            assert_never(decision)
 
 
 def _is_regular(path: str) -> bool:

@@ -1,68 +1,35 @@
-"""Masks, as an operator sees them: add, list, show, switch, remove, import and export."""
+"""Masks, as an operator changes them: add, set, switch, remove and import."""
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 from typing import Any
 
 import sqlalchemy as sa
 
 from relayd.adapters.database import Database
 from relayd.adapters.directory import SqlDirectory
-from relayd.adapters.schema import contacts, deliveries, mailboxes, mask_mailboxes, masks, owners
+from relayd.adapters.schema import masks
 from relayd.errors import Problem
 from relayd.model.address import Address
 from relayd.model.mask import DmarcHandling, Mask, SpamHandling
-from relayd.ops.mask_book import Book, Change, OwnerTraits
-from relayd.ops.mask_entries import Entry, Line, RefusedError, domain_problems
+from relayd.ops.mask_book import Book, Change
+from relayd.ops.mask_entries import Entry, Line, MaskTraits, domain_problems
+from relayd.ops.mask_views import MaskView, list_masks, no_mask
+from relayd.ops.people import OwnerTraits
+from relayd.ops.refusals import RefusedError
 
-_ALL = (
-    sa.select(
-        masks.c.mask_id,
-        masks.c.address,
-        masks.c.enabled,
-        masks.c.created_at,
-        masks.c.removed_at,
-        owners.c.name,
-        owners.c.active,
-        owners.c.flagged,
-        owners.c.spam_handling,
-        owners.c.dmarc_handling,
-        mailboxes.c.address.label("mailbox"),
-    )
-    .join(owners, owners.c.owner_id == masks.c.owner_id)
-    .join(mask_mailboxes, mask_mailboxes.c.mask_id == masks.c.mask_id)
-    .join(mailboxes, mailboxes.c.mailbox_id == mask_mailboxes.c.mailbox_id)
-    .order_by(masks.c.address, mask_mailboxes.c.position)
-)
-
-
-@dataclass(frozen=True, slots=True)
-class MaskView:
-    """A mask and its owner, for reading."""
-
-    mask_id: str
-    address: str
-    mailboxes: tuple[str, ...]
-    owner: str
-    enabled: bool
-    removed: bool
-    created_at: float
-    owner_active: bool
-    owner_flagged: bool
-    spam_handling: str
-    dmarc_handling: str
-
-
-@dataclass(frozen=True, slots=True)
-class MaskCounters:
-    """What the ledger and the directory count for one mask."""
-
-    deliveries: dict[str, int]
-    """By state, and by reason where the state has one: `sent`, `discarded spam`."""
-    contacts: int
-    last_at: float | None
-    """When a delivery was last touched."""
+__all__ = [
+    "ImportResult",
+    "MaskView",
+    "add_mask",
+    "check_masks",
+    "import_masks",
+    "list_masks",
+    "put_mask",
+    "remove_masks",
+    "set_enabled",
+    "set_mask",
+]
 
 
 @dataclass(slots=True)
@@ -85,20 +52,50 @@ def add_mask(
     owner_active: bool = True,
     spam_handling: SpamHandling = "quarantine",
     dmarc_handling: DmarcHandling = "forward",
+    language: str = "en",
+    display_name: str | None = None,
+    block_lists: bool | None = None,
+    banner: bool | None = None,
+    remove_trackers: bool | None = None,
+    verified: bool = True,
 ) -> Mask:
-    """Add a mask, or find it there already. What is said of the owner counts when the owner is new."""
-    entry = Entry(address, tuple(mailboxes), owner, enabled)
-    put_mask(database, entry, traits=OwnerTraits(owner_active, spam_handling, dmarc_handling))
+    """Add a mask, or find it there already. What is said of the owner, and `verified` of the mailboxes, counts when
+    they are new.
+    """
+    traits = MaskTraits(display_name, block_lists, banner, remove_trackers)
+    put_mask(
+        database,
+        Entry(address, tuple(mailboxes), owner, enabled, traits),
+        owner_traits=OwnerTraits(owner_active, spam_handling, dmarc_handling, language),
+        verified=verified,
+    )
     mask = SqlDirectory(database).lookup(address)
     assert isinstance(mask, Mask)
     return mask
 
 
-def put_mask(database: Database, entry: Entry, *, replace: bool = False, traits: OwnerTraits | None = None) -> Change:
+def put_mask(
+    database: Database,
+    entry: Entry,
+    *,
+    replace: bool = False,
+    owner_traits: OwnerTraits | None = None,
+    verified: bool = True,
+) -> Change:
     """Make one mask as the entry says. Raises RefusedError."""
     with database.writing() as connection:
         book = Book(connection, [entry])
-        change = book.put(entry, replace=replace, traits=traits)
+        change = book.put(entry, replace=replace, owner_traits=owner_traits, verified=verified)
+        book.write(database.now)
+    return change
+
+
+def set_mask(database: Database, entry: Entry, *, verified: bool = True) -> Change:
+    """Change what the entry says of a mask that is there; no mailboxes: leave them. Raises RefusedError."""
+    with database.writing() as connection:
+        _live(connection, [entry.address])
+        book = Book(connection, [entry])
+        change = book.put(entry, replace=True, verified=verified)
         book.write(database.now)
     return change
 
@@ -191,6 +188,11 @@ def check_masks(database: Database, addresses: Collection[Address]) -> None:
         _live(connection, addresses)
 
 
+def live_mask(connection: sa.Connection, address: Address) -> Any:
+    """The row of one mask, locked as long as the transaction lasts. Raises RefusedError."""
+    return _live(connection, [address])[0]
+
+
 def _update(connection: sa.Connection, rows: Sequence[Any], **values: Any) -> None:
     ids = [row.mask_id for row in rows]
     connection.execute(sa.update(masks).where(masks.c.mask_id.in_(ids)).values(**values))
@@ -204,7 +206,7 @@ def _live(connection: sa.Connection, addresses: Collection[Address]) -> Sequence
         sa.select(masks).where(masks.c.address.in_(wanted)).order_by(masks.c.address).with_for_update()
     ).all()
     removed = {row.address: row.removed_at is not None for row in rows}
-    problems = [_unknown(bare) for bare in wanted if bare not in removed]
+    problems = [one for bare in wanted if bare not in removed for one in no_mask(bare).problems]
     problems += [
         Problem("the mask", f"{bare} was removed", "removed masks stay so: add another one.")
         for bare in wanted
@@ -213,87 +215,3 @@ def _live(connection: sa.Connection, addresses: Collection[Address]) -> Sequence
     if problems:
         raise RefusedError(problems)
     return rows
-
-
-def find_mask(database: Database, address: Address) -> MaskView:
-    """One mask, a removed one included. Raises RefusedError when there never was one."""
-    with database.reading() as connection:
-        views = list(_views(connection.execute(_ALL.where(masks.c.address == address.bare))))
-    if not views:
-        raise RefusedError([_unknown(address.bare)])
-    return views[0]
-
-
-def _unknown(bare: str) -> Problem:
-    return Problem("the mask", f"{bare} is no mask", "`relayd masks list` shows what is there.")
-
-
-def list_masks(
-    database: Database,
-    *,
-    owner: str | None = None,
-    domain: str | None = None,
-    mailbox: Address | None = None,
-    enabled: bool | None = None,
-    removed: bool = False,
-) -> Iterator[MaskView]:
-    """The masks in order of address, as far as they fit. Removed ones only where they are asked for."""
-    query = _ALL.where(masks.c.removed_at.is_not(None) if removed else masks.c.removed_at.is_(None))
-    if owner is not None:
-        query = query.where(owners.c.name == owner.strip())
-    if domain is not None:
-        query = query.where(masks.c.address.endswith(f"@{domain}", autoescape=True))
-    if mailbox is not None:
-        theirs = (
-            sa.select(mask_mailboxes.c.mask_id)
-            .join(mailboxes, mailboxes.c.mailbox_id == mask_mailboxes.c.mailbox_id)
-            .where(mailboxes.c.address == mailbox.full)
-        )
-        query = query.where(masks.c.mask_id.in_(theirs))
-    if enabled is not None:
-        query = query.where(masks.c.enabled == enabled)
-    with database.reading() as connection:
-        yield from _views(connection.execute(query))
-
-
-def entries_of(views: Iterator[MaskView]) -> Iterator[Entry]:
-    """What an export writes, and an import reads."""
-    for view in views:
-        boxes = tuple(Address.parse(box) for box in view.mailboxes)
-        yield Entry(Address.parse(view.address), boxes, view.owner, view.enabled)
-
-
-def count_mask(database: Database, mask_id: str) -> MaskCounters:
-    """What happened to a mask's mail, as long as the ledger remembers it."""
-    states = (
-        sa.select(deliveries.c.state, deliveries.c.reason, sa.func.count(), sa.func.max(deliveries.c.updated_at))
-        .where(deliveries.c.mask_id == mask_id)
-        .group_by(deliveries.c.state, deliveries.c.reason)
-        .order_by(deliveries.c.state, deliveries.c.reason)
-    )
-    with database.reading() as connection:
-        rows = connection.execute(states).all()
-        known = connection.execute(
-            sa.select(sa.func.count()).select_from(contacts).where(contacts.c.mask_id == mask_id)
-        ).scalar_one()
-    counted = {f"{state} {reason}" if reason else state: count for state, reason, count, _ in rows}
-    return MaskCounters(counted, known, max((row[3] for row in rows), default=None))
-
-
-def _views(rows: sa.Result[Any]) -> Iterator[MaskView]:
-    for _, group in groupby(rows, lambda row: row.mask_id):
-        lines = list(group)
-        row = lines[0]
-        yield MaskView(
-            row.mask_id,
-            row.address,
-            tuple(line.mailbox for line in lines),
-            row.name,
-            row.enabled,
-            row.removed_at is not None,
-            row.created_at,
-            row.active,
-            row.flagged,
-            row.spam_handling,
-            row.dmarc_handling,
-        )

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from relayd.adapters.database import Database, check_secret, check_version, connect
-from relayd.settings import DirectorySettings
+from relayd.settings import DirectorySettings, QueueSettings
 
 
 @contextmanager
-def directory_database(settings: DirectorySettings) -> Iterator[Database]:
+def directory_database(settings: DirectorySettings | QueueSettings) -> Iterator[Database]:
     """The database of the right version and secret. A SQLite file is made, or upgraded, on the way."""
     database = connect(settings.database_url, pool_size=1)
     try:

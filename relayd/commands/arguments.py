@@ -1,0 +1,100 @@
+"""What the commands that manage the directory have in common: their arguments, their refusals, their database."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from relayd.commands.showing import print_problems
+from relayd.model.address import Address
+
+if TYPE_CHECKING:
+    from relayd.adapters.database import Database
+    from relayd.settings import DirectorySettings
+
+EXIT_REFUSED = 1
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+unverified_option = click.option(
+    "--unverified", is_flag=True, help="New mailboxes are not verified yet: nothing is sent to them before they are."
+)
+
+
+class _AddressType(click.ParamType[Address]):
+    name = "address"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Address:
+        if isinstance(value, Address):
+            return value
+        try:
+            return Address.parse(value)
+        except ValueError as error:
+            self.fail(f"{value!r}: {error}", param, ctx)
+
+
+class _TypedType(click.ParamType[str]):
+    """A word that `relayd.ops.typed` knows how to read."""
+
+    def __init__(self, name: str, reader: str) -> None:
+        self.name = name
+        self._reader = reader
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from relayd.ops import typed
+        from relayd.ops.refusals import WrongEntryError
+
+        read: Callable[[str], str] = getattr(typed, self._reader)
+        try:
+            return read(value)
+        except WrongEntryError as error:
+            self.fail(f"{error}\n    hint: {error.hint}", param, ctx)
+
+
+ADDRESS = _AddressType()
+DOMAIN = _TypedType("domain", "mail_domain")
+SENDER = _TypedType("pattern", "sender_pattern")
+RULE_PATTERN = _TypedType("pattern", "rule_pattern")
+OWNER_NAME = _TypedType("name", "owner_name")
+DISPLAY_NAME = _TypedType("name", "display_name")
+LANGUAGE = _TypedType("language", "language")
+REASON = _TypedType("reason", "reason")
+
+
+class RefusingGroup(click.Group):
+    """A group that prints what was refused, each problem with its hint; what means nothing is a wrong call."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        from relayd.ops.refusals import RefusedError, WrongEntryError
+
+        try:
+            return super().invoke(ctx)
+        except WrongEntryError as error:
+            raise click.UsageError(f"{error}\n    hint: {error.hint}") from None
+        except RefusedError as error:
+            print_problems(error.problems)
+            ctx.exit(EXIT_REFUSED)
+
+
+def directory_settings() -> "DirectorySettings":
+    """Which database, which domains."""
+    from relayd.settings import DirectorySettings
+
+    return DirectorySettings.load(os.environ)
+
+
+@contextmanager
+def directory(settings: "DirectorySettings | None" = None) -> "Iterator[Database]":
+    """The database that the settings name, checked."""
+    from relayd.ops.opening import directory_database
+
+    with directory_database(settings or directory_settings()) as database:
+        yield database
+
+
+def refuse_wrong(wrong: "Iterator[tuple[str, str]]") -> None:
+    """Raise click's error for a wrong call, with every problem and its hint, where there is any."""
+    if found := list(wrong):
+        raise click.UsageError("\n".join(f"{problem}\n    hint: {hint}" for problem, hint in found))

@@ -14,11 +14,16 @@ import urllib3
 from relayd.errors import RelaydError
 from relayd.sandbox.folder import Folder
 from relayd.sandbox.interrupt import Interrupt
-from relayd.sandbox.world import ACCESS_KEY, DOMAIN, REGION, World
+from relayd.sandbox.masks import WARNING_URL
+from relayd.sandbox.world import ACCESS_KEY, MAIL_DOMAINS, REGION, World
 
 READY_SECONDS = 30.0
 STOP_SECONDS = 60.0
 """More than the daemon's own grace: it must end by its own rules, not by ours."""
+NO_LIMIT = "100000000"
+"""A day of samples may be more than any owner gets."""
+IN_DOUBT_SECONDS = "10"
+"""Nobody sits before a sandbox for the five minutes that a daemon waits."""
 WAIT_SECONDS = "1"
 """Of one poll. Ctrl-C takes that long at most: a poll is never broken off."""
 LAST_LINES = 15
@@ -41,10 +46,15 @@ def environment(
         "AWS_EC2_METADATA_DISABLED": "true",
         "RELAYD_QUEUE_URL": world.queue_url,
         "RELAYD_DATABASE_URL": folder.database_url,
-        "RELAYD_MAIL_DOMAINS": DOMAIN,
+        "RELAYD_MAIL_DOMAINS": ",".join(MAIL_DOMAINS),
         "RELAYD_TOPIC_ARNS": world.topic_arn,
         "RELAYD_BUCKETS": world.bucket,
         "RELAYD_SECRET": folder.secret(),
+        "RELAYD_DAILY_MAILS": NO_LIMIT,
+        "RELAYD_DAILY_MEGABYTES": NO_LIMIT,
+        "RELAYD_DAILY_REPLIES": NO_LIMIT,
+        "RELAYD_TRACKERS_FILE": str(folder.trackers()),
+        "RELAYD_TRACKER_WARNING_URL": WARNING_URL,
         "RELAYD_WAIT_SECONDS": WAIT_SECONDS,
         "RELAYD_HTTP_ADDRESS": f"127.0.0.1:{http_port}",
         "RELAYD_LOG_FORMAT": "json",
@@ -53,6 +63,13 @@ def environment(
         # Milliseconds: the slowest mail's trace is drawn right after it ended.
         "OTEL_BSP_SCHEDULE_DELAY": "200",
     }
+    if world.events is not None:
+        settings |= {
+            "RELAYD_CONFIGURATION_SET": world.events.configuration_set,
+            "RELAYD_EVENTS_QUEUE_URL": world.events.queue_url,
+            "RELAYD_IN_DOUBT_SECONDS": IN_DOUBT_SECONDS,
+            "RELAYD_TOPIC_ARNS": f"{world.topic_arn},{world.events.topic_arn}",
+        }
     if certificate is None:
         # moto signs with a certificate that nobody can fetch.
         return settings | {"RELAYD_SIGNATURES": "trust-queue-policy"}

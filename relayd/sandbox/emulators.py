@@ -1,6 +1,6 @@
 """Which AWS the sandbox runs on: the embedded one, moto's server, or one that already runs somewhere."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -41,6 +41,8 @@ class Emulation:
     """Sample mails that are on their way at once."""
     certificate: Callable[[], bytes] | None = None
     """What its SNS signs with, as PEM; None where that cannot be known."""
+    fates: Callable[[Mapping[str, str]], object] | None = None
+    """Sets what becomes of mail to these addresses; None where SES tells nobody what became of mail."""
 
 
 def start(which: Which, log: Path) -> Emulation:
@@ -50,7 +52,8 @@ def start(which: Which, log: Path) -> Emulation:
     from relayd.sandbox.cloud.client import EmbeddedAws
 
     aws = EmbeddedAws(log)
-    return Emulation(aws, Switch(lambda modes: aws.faults(rules(modes))), FAST_QUEUE, aws.certificate)
+    switch = Switch(lambda modes: aws.faults(rules(modes)))
+    return Emulation(aws, switch, FAST_QUEUE, aws.certificate, lambda fates: aws.settings(fates=dict(fates)))
 
 
 def foreign() -> Emulation:

@@ -14,6 +14,8 @@ from relayd.sandbox.world import Store
 
 CONNECTIONS = 4
 SMTP_SECONDS = 60.0
+PAUSE_SECONDS = 15.0
+"""For a bounce to be told, and to be heard of."""
 
 
 class Feeder:
@@ -28,10 +30,11 @@ class Feeder:
         in_flight: int,
         smtp_port: int,
         arrival: Callable[[str], Accepted],
+        paused: Callable[[str], bool],
         stop: Interrupt,
     ) -> None:
         """At most `in_flight` samples are on their way at once. `arrival` tells of a mail that the door has let in,
-        by its id.
+        by its id; `paused`, whether mail to a mailbox is held back.
         """
         self._in_flight = in_flight
         self._samples = samples
@@ -39,6 +42,7 @@ class Feeder:
         self._store = store
         self._smtp_port = smtp_port
         self._arrival = arrival
+        self._paused = paused
         self._stop = stop
         self._turn = threading.Lock()
         self._threads = [
@@ -61,6 +65,8 @@ class Feeder:
                 while not self._tally.wait_below(self._in_flight, 0.2):
                     if self._stop.is_set():
                         return
+                if sample.paused:
+                    self._await_pause(sample.paused)
                 self._send(sample, connection)
         finally:
             connection.close()
@@ -68,6 +74,13 @@ class Feeder:
     def _next(self) -> Sample | None:
         with self._turn:
             return None if self._stop.is_set() else next(self._samples, None)
+
+    def _await_pause(self, mailbox: str) -> None:
+        """The others go on meanwhile. One that does not come shows in how the sample ends."""
+        deadline = time.monotonic() + PAUSE_SECONDS
+        while not self._paused(mailbox) and time.monotonic() < deadline:
+            if self._stop.wait(0.1):
+                return
 
     def _send(self, sample: Sample, connection: "_Connection") -> None:
         if sample.route == "door":

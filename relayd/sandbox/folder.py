@@ -1,5 +1,6 @@
 """The data folder: what the sandbox writes to disk, and whether it stays."""
 
+import json
 import os
 import secrets
 import shlex
@@ -11,6 +12,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from relayd.errors import ConfigurationError, Problem, RelaydError
+from relayd.sandbox.masks import TRACKERS
 
 
 class Folder:
@@ -54,6 +56,13 @@ class Folder:
         if not path.exists():
             _write_private(path, secrets.token_urlsafe(48))
         return path.read_text()
+
+    def trackers(self) -> Path:
+        """The list of trackers, written once: a user's own stays."""
+        path = self.path / "trackers.json"
+        if not path.exists():
+            path.write_text(json.dumps(TRACKERS, indent=2) + "\n")
+        return path
 
     def write_environment(self, settings: Mapping[str, str]) -> None:
         _write_private(

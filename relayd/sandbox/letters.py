@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from email.header import Header
 
-from relayd.sandbox.world import SHOP
+from relayd.sandbox.masks import ADA, CLICK_HOST, PIXEL_HOST, PUSHY, SHOP
 
 _WORDS = (
     "amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "harbor", "iris", "juniper", "kelp", "lantern",
@@ -17,8 +17,10 @@ _WORDS = (
 class Pen:
     """Writes one mail: made-up words and people from the seed, header fields and bodies."""
 
-    def __init__(self, seed: int, number: int) -> None:
+    def __init__(self, seed: int, number: int, to: str = SHOP.address) -> None:
+        """`to` is what stands in the To field."""
         self.number = number
+        self.to = to
         self._random = random.Random(f"{seed}/{number}")  # noqa: S311 - made-up mail
         self.sender = f"{self.word()}.{self.word()}@{self.word()}.example.net"
         self.subject = f"{self.word().capitalize()} {self.word()} {number}"
@@ -47,7 +49,7 @@ class Pen:
         fields = [
             *first,
             ("From", sender or f"{self.word().capitalize()} {self.word().capitalize()} <{self.sender}>"),
-            ("To", SHOP.address),
+            ("To", self.to),
             ("Subject", self.subject if subject is None else subject),
             ("Date", "Mon, 06 Jul 2026 09:10:11 +0200"),
             ("Message-ID", f"<sandbox-{self._seed}-{self.number}@example.net>"),
@@ -63,12 +65,14 @@ class Pen:
     def text(self, lines: int = 4) -> bytes:
         return "".join(f"{self.words(9)}.\r\n" for _ in range(lines)).encode()
 
-    def parts(self, kind: str, *parts: bytes, extra: tuple[tuple[str, str], ...] = ()) -> bytes:
+    def parts(
+        self, kind: str, *parts: bytes, extra: tuple[tuple[str, str], ...] = (), sender: str | None = None
+    ) -> bytes:
         """A multipart mail."""
         boundary = f"=_{self._random.getrandbits(64):016x}"
         body = b"".join(b"--" + boundary.encode() + b"\r\n" + part + b"\r\n" for part in parts)
         body += b"--" + boundary.encode() + b"--\r\n"
-        return self.mail(body, f'multipart/{kind}; boundary="{boundary}"', *extra)
+        return self.mail(body, f'multipart/{kind}; boundary="{boundary}"', *extra, sender=sender)
 
 
 def part(content_type: str, body: bytes, encoding: str = "7bit", disposition: str = "") -> bytes:
@@ -139,6 +143,39 @@ def list_mail(pen: Pen) -> bytes:
         ("Precedence", "bulk"),
         ("DKIM-Signature", f"v=1; a=rsa-sha256; d={host}; s=s1; h=from:to; bh=AAAA; b=BBBB"),
     )
+
+
+def tracked(pen: Pen) -> bytes:
+    page = (
+        f'<html><body><p>{pen.words(5)} <a href="https://{CLICK_HOST}/c?id={pen.number}">Where is it?</a></p>'
+        f'<img src="https://{PIXEL_HOST}/open.gif?id={pen.number}" width="1" height="1" alt=""></body></html>\r\n'
+    )
+    return pen.parts(
+        "alternative",
+        part("text/plain; charset=utf-8", pen.text(2)),
+        part("text/html; charset=utf-8", page.encode()),
+    )
+
+
+def pushy(pen: Pen) -> bytes:
+    return pen.mail(pen.text(), sender=f"Best Offers <offers{PUSHY}>")
+
+
+def answer(pen: Pen, *extra: tuple[str, str]) -> bytes:
+    """What an owner writes back, with their address all over it, as mail programs have it."""
+    text = f"Thank you, it has come.\r\n\r\n-- \r\nAda\r\n{ADA}\r\n\r\n> To: {ADA.upper()}\r\n> {pen.words(7)}\r\n"
+    page = f'<p>Thank you, it has come.</p><p><a href="mailto:{ADA.replace("@", "%40")}">Ada</a></p>\r\n'
+    return pen.parts(
+        "alternative",
+        part("text/plain; charset=utf-8", text.encode()),
+        part("text/html; charset=utf-8", page.encode()),
+        extra=extra,
+        sender=f"Ada <{ADA}>",
+    )
+
+
+def answer_to_all(pen: Pen) -> bytes:
+    return answer(pen, ("Cc", f"a friend <{pen.sender}>"))
 
 
 def bounce(pen: Pen) -> bytes:

@@ -4,15 +4,14 @@ import math
 import re
 import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from relayd.model.delivery import DELIVERY_TAG
+from relayd.model.delivery import DELIVERY_TAG, DeliveryKind
 from relayd.sandbox.child import Sent
 from relayd.sandbox.samples import Expected, Sample
 
-"""SES tag: delivery id and attempt."""
 _ID = re.compile(r"[0-9a-v]{40}")
 """Mail ids and markers, as they stand in a message."""
 
@@ -32,6 +31,13 @@ class Ended:
     resends: int
     at: float
     """Seconds since the epoch."""
+    kind: DeliveryKind = "forward"
+    mask: str = field(repr=False, default="")
+    """The mask's address; empty where there is none."""
+    held: str = ""
+    """The id of its entry in the quarantine, while it waits there."""
+    notice: str = ""
+    """What a notice is about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +70,13 @@ class _Course:
         return self.dead is not None or enough
 
     @property
+    def sends(self) -> list[Ended]:
+        return [end for end in self.ended.values() if end.state == "sent"]
+
+    @property
     def actual(self) -> Expected:
         """What did happen, in the words of what should."""
-        forwards = {(end.recipient, end.mailbox) for end in self.ended.values() if end.state == "sent"}
+        forwards = {(end.recipient, end.mailbox) for end in self.sends}
         discards = {(end.recipient, end.reason) for end in self.ended.values() if end.state == "discarded"}
         dead = self.dead.reason if self.dead else ""
         return Expected(frozenset(forwards), frozenset(discards), dead)
@@ -90,6 +100,10 @@ class Summary:
     """Forwards to a mailbox: one mail may have several."""
     slowest: str | None
     """The mail that took longest."""
+    replied: int
+    """Of the forwarded ones: answers of an owner, which went to a stranger."""
+    quarantined: int
+    """Mails that wait in the quarantine, for one mailbox at least."""
     wrong: tuple[str, ...]
     """Each mail that did not end as it should have, and how it did."""
 
@@ -98,8 +112,8 @@ class Summary:
         return not self.wrong and not self.duplicates and not self.lost
 
     def as_json(self) -> dict[str, Any]:
-        keys = ("sent", "forwarded", "discarded", "dead_lettered", "duplicates", "lost", "p50_ms", "p99_ms")
-        return {key: getattr(self, key) for key in keys}
+        keys = ("sent", "forwarded", "replied", "discarded", "quarantined", "dead_lettered", "duplicates", "lost")
+        return {key: getattr(self, key) for key in (*keys, "p50_ms", "p99_ms")}
 
 
 class Tally:
@@ -170,13 +184,16 @@ class Tally:
         with self._changed:
             return self._changed.wait_for(lambda: len(self._open) < limit, timeout)
 
-    def summary(self) -> Summary:
-        """The run so far."""
+    def summary(self, read: Callable[[int], bytes] | None = None) -> Summary:
+        """The run so far. `read` fetches what SES was given, by the send's number."""
         with self._changed:
             courses = dict(self._courses)
             sends = self._sends()
             refused = list(self._refused)
+            numbers = {delivery_of(sent): sent.number for sent in self._sent.values()}
         wrong = refused + [_complaint(course) for course in courses.values() if course.actual != course.sample.expected]
+        if read is not None:
+            wrong += _misread(courses.values(), numbers, read)
         forwarded = dead = lost = 0
         discarded: Counter[str] = Counter()
         for course in courses.values():
@@ -206,6 +223,8 @@ class Tally:
             p50_ms=_percentile(times, 0.50),
             p99_ms=_percentile(times, 0.99),
             deliveries=sum(len(course.actual.forwards) for course in courses.values()),
+            replied=sum(any(end.kind == "reply" for end in course.sends) for course in courses.values()),
+            quarantined=sum(any(end.held for end in course.ended.values()) for course in courses.values()),
             slowest=max(taken, key=lambda key: taken[key], default=None),
             wrong=tuple(wrong),
         )
@@ -233,6 +252,17 @@ def delivery_of(sent: Sent) -> str:
 def _slowest(course: _Course, sends: Mapping[str, list[float]]) -> float | None:
     moments = [at for end in course.ended.values() for at in sends.get(end.delivery_id, [])]
     return max(moments) - course.published_at if moments else None
+
+
+def _misread(courses: Iterable[_Course], numbers: Mapping[str, int], read: Callable[[int], bytes]) -> Iterator[str]:
+    """What is wrong inside of mails: one of each kind, the newest, as the emulator lets go of the bytes of old ones."""
+    newest = {course.sample.kind: course for course in courses if course.sample.contents is not None}
+    for course in newest.values():
+        assert course.sample.contents is not None
+        for end in course.sends:
+            data = read(numbers[end.delivery_id]) if end.delivery_id in numbers else b""
+            if data:
+                yield from (f"{course.sample.name}: {told}" for told in course.sample.contents.complaints(data))
 
 
 def _complaint(course: _Course) -> str:

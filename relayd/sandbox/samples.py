@@ -4,17 +4,46 @@ The same seed and number give the same mail, so that a failure can be run again.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, cycle
 from typing import Literal
 
 from relayd.model.address import Address
 from relayd.sandbox import letters
+from relayd.sandbox.contents import Contents
 from relayd.sandbox.letters import Pen
+from relayd.sandbox.masks import (
+    ADA,
+    BRAVE,
+    CLEAN,
+    CLICK_HOST,
+    GONE,
+    LOST,
+    NEWS,
+    OFF,
+    PAIR,
+    PICKY,
+    PIXEL_HOST,
+    POST,
+    PUSHY,
+    QUIET,
+    RULE,
+    SHOP,
+    TEAM,
+    WARNING_URL,
+    WING,
+    SandboxMask,
+)
 from relayd.sandbox.receiving import EICAR, GTUBE, new_mail_id
-from relayd.sandbox.world import BRAVE, DOMAIN, GONE, NEWS, OFF, SHOP, TEAM, SandboxMask, World
+from relayd.sandbox.world import DOMAIN, World
 
 Route = Literal["door", "topic", "foreign topic", "queue"]
+
+PEN_FRIEND = "clerk@bureau.example"
+"""To whom the owner of `SHOP` writes."""
+WRITE_TO = "{write_to}"
+"""In the place of an address: the one that the owner writes to, so that the pen friend gets the mail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +51,7 @@ class Expected:
     """How a mail has to end: exactly these deliveries and no other, or in the dead-letter queue."""
 
     forwards: frozenset[tuple[str, str]] = frozenset()
-    """(envelope recipient, mailbox), both normalised."""
+    """(envelope recipient, mailbox), both normalised. Of a reply: (token, correspondent)."""
     discards: frozenset[tuple[str, str]] = frozenset()
     """(envelope recipient, reason)."""
     dead_letter: str = ""
@@ -48,6 +77,10 @@ class Sample:
     recipients: tuple[str, ...] = ()
     marker: str = ""
     """A word in an odd message, by which its dead letter is recognised."""
+    contents: Contents | None = None
+    """What is looked for in the mail that SES is given."""
+    paused: str = ""
+    """The mailbox that has to be paused before it is sent."""
 
     @property
     def name(self) -> str:
@@ -64,7 +97,7 @@ class To:
 
     @classmethod
     def mask(cls, mask: SandboxMask, address: str = "") -> "To":
-        return cls(address or mask.address, mask.mailboxes)
+        return cls(address or mask.address, mask.reached)
 
     @classmethod
     def refused(cls, reason: str, mask: SandboxMask = SHOP, address: str = "") -> "To":
@@ -80,19 +113,33 @@ class Kind:
     to: tuple[To, ...] = (To.mask(SHOP),)
     source: str | None = None
     """MAIL FROM; the sender in From where not given."""
+    contents: Contents | None = None
+    paused: str = ""
+    """As in `Sample`."""
+    once: bool = False
+    """What it brings about lasts, so it comes up once."""
+    events: bool = False
+    """It needs an SES that tells what became of mail."""
 
-    def sample(self, seed: int, number: int) -> Sample:
-        pen = Pen(seed, number)
-        forwards = {(Address.parse(to.address).full, mailbox) for to in self.to for mailbox in to.mailboxes}
-        discards = {(Address.parse(to.address).full, to.discard) for to in self.to if to.discard}
+    def sample(self, seed: int, number: int, token: str) -> Sample:
+        to = [(_filled(one.address, number, token), one) for one in self.to]
+        pen = Pen(seed, number, to[0][0])
+        forwards = {(Address.parse(address).full, mailbox) for address, one in to for mailbox in one.mailboxes}
+        discards = {(Address.parse(address).full, one.discard) for address, one in to if one.discard}
         return Sample(
             number,
             self.name,
             Expected(frozenset(forwards), frozenset(discards)),
             self.write(pen),
             source=pen.sender if self.source is None else self.source,
-            recipients=tuple(to.address for to in self.to),
+            recipients=tuple(address for address, _ in to),
+            contents=self.contents,
+            paused=self.paused,
         )
+
+
+def _filled(address: str, number: int, token: str) -> str:
+    return address.replace(WRITE_TO, token).replace("{number}", str(number))
 
 
 KINDS = (
@@ -131,6 +178,34 @@ KINDS = (
     Kind("same_field_twice", letters.twice_the_same),
     Kind("bare", letters.bare),
     Kind("big", letters.big),
+    Kind(
+        "banner_and_trackers",
+        letters.tracked,
+        (To.mask(CLEAN),),
+        contents=Contents((CLEAN.address, WARNING_URL), (PIXEL_HOST, f'"https://{CLICK_HOST}')),
+    ),
+    Kind("german_banner", letters.html, (To.mask(POST),), contents=Contents((POST.address,))),
+    Kind("list_refused", letters.list_mail, (To.refused("list_mail", QUIET),)),
+    Kind("sender_blocked", letters.pushy, (To.refused("sender_blocked", PICKY),), source=f"news{PUSHY}"),
+    Kind("one_unverified", letters.plain, (To.mask(PAIR),)),
+    Kind("made_by_a_rule", letters.plain, (To(f"trip-{{number}}@{RULE.domain}", RULE.mailboxes),)),
+    Kind(
+        "reply",
+        letters.answer,
+        (To(WRITE_TO, (PEN_FRIEND,)),),
+        source=ADA,
+        contents=Contents(("Thank you, it has come.",), (ADA, ADA.replace("@", "%40"))),
+    ),
+    Kind("reply_by_a_stranger", letters.plain, (To(WRITE_TO, discard="reply_not_allowed"),)),
+    Kind("reply_to_all", letters.answer_to_all, (To(WRITE_TO, discard="reply_leak"),), source=ADA),
+    Kind("mailbox_bounces", letters.plain, (To.mask(WING),), once=True, events=True),
+    Kind(
+        "mailbox_paused",
+        letters.plain,
+        (To(WING.address, tuple(box for box in WING.reached if box != LOST), "bounce_pause"),),
+        paused=LOST,
+        events=True,
+    ),
 )
 
 
@@ -204,17 +279,22 @@ ODD_EVERY = 15
 """One message in so many is odd."""
 
 
-def samples(count: int, world: World, seed: int = 1, *, signed: bool = False) -> Iterator[Sample]:
-    """`count` samples: the kinds in turn, an odd message now and then. `signed`: relayd verifies signatures."""
-    oddities = ODD + FORGED if signed else ODD
-    mails = odd = 0
+def samples(count: int, world: World, seed: int = 1, *, token: str, signed: bool = False) -> Iterator[Sample]:
+    """`count` samples: the kinds in turn, an odd message now and then.
+
+    `token`: the address that the pen friend is written to. `signed`: relayd verifies signatures.
+    """
+    oddities = cycle(ODD + FORGED if signed else ODD)
+    kinds = _in_turn([kind for kind in KINDS if world.events is not None or not kind.events])
     for number in range(1, count + 1):
-        if number % ODD_EVERY == 0:
-            name, make, reason = oddities[odd % len(oddities)]
-            marker = new_mail_id()
-            route, text = make(world, marker)
-            yield Sample(number, name, Expected(dead_letter=reason), text.encode(), route, marker=marker)
-            odd += 1
-        else:
-            yield KINDS[mails % len(KINDS)].sample(seed, number)
-            mails += 1
+        if number % ODD_EVERY:
+            yield next(kinds).sample(seed, number, token)
+            continue
+        name, make, reason = next(oddities)
+        marker = new_mail_id()
+        route, text = make(world, marker)
+        yield Sample(number, name, Expected(dead_letter=reason), text.encode(), route, marker=marker)
+
+
+def _in_turn(kinds: Sequence[Kind]) -> Iterator[Kind]:
+    return chain(kinds, cycle([kind for kind in kinds if not kind.once]))

@@ -3,7 +3,7 @@
 import json
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,26 +11,28 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from relayd.adapters.database import connect
 from relayd.errors import RelaydError
 from relayd.sandbox import emulators
 from relayd.sandbox.child import Sent
 from relayd.sandbox.daemon import Daemon, environment
+from relayd.sandbox.directory import add_masks, end_pause, is_paused, reply_address
 from relayd.sandbox.door import Door, open_port
 from relayd.sandbox.emulators import Emulation
 from relayd.sandbox.feed import Feeder
 from relayd.sandbox.folder import Folder, data_folder
 from relayd.sandbox.interrupt import EXIT_INTERRUPTED, Interrupt
-from relayd.sandbox.masks import add_masks
+from relayd.sandbox.masks import FATES, LOST, SHOP, WING
 from relayd.sandbox.outcomes import DeadLetter, Ended, Summary, Tally
 from relayd.sandbox.page.book import Book
 from relayd.sandbox.page.opening import Parts, open_page
 from relayd.sandbox.receiving import Accepted, Receiving
-from relayd.sandbox.samples import samples
+from relayd.sandbox.samples import PEN_FRIEND, Sample, samples
 from relayd.sandbox.screen import Screen
 from relayd.sandbox.terminal import TURN_SECONDS, follow, progress
 from relayd.sandbox.traces import OtlpReceiver, Span, Traces
 from relayd.sandbox.watch import DeadLetterView, LedgerView, Sink, Watch, queue_depth
-from relayd.sandbox.world import DOMAIN, Clients, Store, World
+from relayd.sandbox.world import MAIL_DOMAINS, Clients, Store, World
 
 EXIT_FAILED = 1
 PROGRESS_SECONDS = 60.0
@@ -114,11 +116,16 @@ class Sandbox:
         self._emulation = self._start_aws(stack)
         self._aws = self._emulation.emulator
         # While the emulator starts.
-        add_masks(folder.database_url)
+        self._database = connect(folder.database_url, pool_size=2)
+        stack.callback(self._database.close)
+        add_masks(self._database)
         endpoint = self._aws.endpoint if self._aws else str(options.endpoint)
         self._clients = Clients(endpoint)
         suffix = f"-{secrets.token_hex(4)}" if options.endpoint else ""
-        self.world = World.build(endpoint, self._clients, suffix)
+        fates = self._emulation.fates
+        self.world = World.build(endpoint, self._clients, suffix, events=fates is not None)
+        if fates is not None:
+            fates(FATES)
         self.traces = Traces()
         self._book = Book() if options.page_port is not None else None
         otlp = OtlpReceiver(self.traces)
@@ -132,7 +139,7 @@ class Sandbox:
         self._watch = self._start_watch(stack)
         self._store = Store(self.world, self._clients)
         receiving = Receiving(self._store, self._book.keep) if self._book else Receiving(self._store)
-        self._door = Door(receiving, (DOMAIN,), options.smtp_port, self._arrived)
+        self._door = Door(receiving, MAIL_DOMAINS, options.smtp_port, self._arrived)
         stack.callback(self._door.close)
         self.page_url = self._open_page(stack)
         self.up = True
@@ -179,14 +186,19 @@ class Sandbox:
             traces=self.traces,
             clients=self._clients,
             world=self.world,
-            folder=self._folder,
+            database=self._database,
+            environment=self._folder.environment,
             smtp_port=self._door.port,
             http_address=f"127.0.0.1:{self._http_port}",
             switch=self._emulation.switch,
             # Asked for one by one, when somebody looks: all of them would be a lot of mail to hold twice.
-            sent_bytes=(lambda number: aws.sent(number - 1)[0].data) if aws else None,
+            sent_bytes=self._sent_bytes if aws else None,
         )
         return open_page(parts, self._options.page_port, stack).url
+
+    def _sent_bytes(self, number: int) -> bytes:
+        assert self._aws is not None
+        return self._aws.sent(number - 1)[0].data
 
     def _start_daemon(self, otlp: OtlpReceiver, stack: ExitStack) -> None:
         self._http_port = open_port()
@@ -248,21 +260,20 @@ class Sandbox:
         """Send the samples, wait for all ends, and say how it went."""
         started = time.monotonic()
         feeder = Feeder(
-            samples(
-                self._options.mails, self.world, self._options.seed, signed=self._emulation.certificate is not None
-            ),
+            self._samples(),
             self.tally,
             self._store,
             in_flight=self._emulation.in_flight,
             smtp_port=self._door.port,
             arrival=self.arrivals.__getitem__,
+            paused=lambda mailbox: is_paused(self._database, mailbox),
             stop=self._interrupt,
         )
         feeder.start()
         self._await_ends(feeder)
         seconds = time.monotonic() - started
         self._await_quiet()
-        summary = self.tally.summary()
+        summary = self.tally.summary(self._sent_bytes if self._aws else None)
         if self._interrupt.is_set():
             # What was on its way has not been waited for: no word on how it would have ended.
             self._console.print(f"interrupted after {summary.sent} of {self._options.mails} mails", style="yellow")
@@ -275,6 +286,13 @@ class Sandbox:
             self.screen.summary(summary, seconds, self._story(summary))
         complete = summary.sent == self._options.mails
         return 0 if summary.ok and complete else EXIT_FAILED
+
+    def _samples(self) -> Iterator[Sample]:
+        # In a folder from before it may still be paused, and one of the samples is the mail that bounces.
+        end_pause(self._database, WING.owner, LOST)
+        token = reply_address(self._database, SHOP, PEN_FRIEND)
+        signed = self._emulation.certificate is not None
+        return samples(self._options.mails, self.world, self._options.seed, token=token, signed=signed)
 
     def _await_ends(self, feeder: Feeder) -> None:
         finished, since = 0, time.monotonic()

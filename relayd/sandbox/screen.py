@@ -17,11 +17,12 @@ from rich.table import Table
 from rich.text import Text
 
 from relayd.sandbox.child import Sent
+from relayd.sandbox.masks import MASKS, RULE, SHOP
 from relayd.sandbox.outcomes import DeadLetter, Ended, Summary
 from relayd.sandbox.receiving import Accepted
 from relayd.sandbox.traces import Span
 from relayd.sandbox.waterfall import Waterfall, milliseconds
-from relayd.sandbox.world import DOMAIN, MASKS, SHOP
+from relayd.sandbox.world import DOMAIN
 
 MAX_SHOWN = 60
 """Characters of a subject or an address."""
@@ -54,17 +55,25 @@ class Screen:
     def ended(self, end: Ended) -> None:
         arrived = self._arrived.get(end.mail_id)
         if end.state == "sent":
-            told = Text(f"{shown(end.recipient)} → ")
+            word = {"forward": "sent", "reply": "rply", "notice": "note"}[end.kind]
+            told = Text(f"{shown(self._from(end))} → ")
             told.append(shown(end.mailbox), style="bold")
             if arrived:
                 told.append(f"  {milliseconds(max(0.0, end.at - arrived.published_at))}", style="dim")
-            self._line("sent", "green", told)
+            self._line(word, "green", told)
         elif end.state == "discarded":
-            told = Text(f"{shown(end.recipient)} discarded: ")
+            told = Text(f"{shown(end.recipient)} {'held back' if end.held else 'discarded'}: ")
             told.append(end.reason, style="bold")
-            self._line("no  ", "yellow", told)
+            if end.held:
+                told.append(f"  quarantine {end.held}", style="dim")
+            self._line("held" if end.held else "no  ", "yellow", told)
         else:
-            self._line("FAIL", "red", Text(f"{shown(end.recipient)} failed: {end.reason}"))
+            self._line("FAIL", "red", Text(f"{shown(end.recipient or end.mailbox)} failed: {end.reason}"))
+
+    def _from(self, end: Ended) -> str:
+        if end.kind == "notice":
+            return f"relayd's notice ({end.notice})"
+        return end.mask if end.kind == "reply" else end.recipient
 
     def dead(self, letter: DeadLetter) -> None:
         told = Text("dead-lettered: ")
@@ -91,6 +100,7 @@ class Screen:
             ("relayd's status", f"http://{http_address}/"),
             ("relayd's log", f"tail -f {log}"),
             ("The masks", f". {environment}; {relayd} masks list"),
+            ("What is held back", f". {environment}; {relayd} quarantine list"),
             ("100 mails, judged", f"{relayd} sandbox --mails 100 --exit"),
         )
         console = self.console
@@ -106,6 +116,8 @@ class Screen:
         masks = Table("mask", "goes to", "", box=None, pad_edge=False, header_style="dim")
         for mask in MASKS:
             masks.add_row(Text(mask.address, style="bold"), ", ".join(mask.mailboxes), Text(mask.note, style="dim"))
+        rule = Text("any mask, made by its first mail", style="dim")
+        masks.add_row(Text(f"{RULE.pattern}@{RULE.domain}", style="bold"), ", ".join(RULE.mailboxes), rule)
         masks.add_row(Text(f"other@{DOMAIN}", style="bold"), "-", Text("unknown", style="dim"))
         console.print(masks)
         console.print()
@@ -118,8 +130,8 @@ class Screen:
         """The end of a run of samples."""
         rows = [
             ("sent", f"{summary.sent} in {seconds:.1f} s: {summary.sent / max(seconds, 0.001):,.0f} a second"),
-            ("forwarded", f"{summary.forwarded} ({summary.deliveries} deliveries to mailboxes)"),
-            ("discarded", str(sum(summary.discarded.values()))),
+            ("forwarded", f"{summary.forwarded} ({summary.deliveries} deliveries, {summary.replied} of them replies)"),
+            ("discarded", f"{sum(summary.discarded.values())} (in all, {summary.quarantined} wait in quarantine)"),
             *((f"  {reason}", str(count)) for reason, count in summary.discarded.items()),
             ("dead-lettered", str(summary.dead_lettered)),
             ("duplicates", str(summary.duplicates)),
@@ -128,7 +140,7 @@ class Screen:
         ]
         self.console.print()
         for name, value in rows:
-            line = Text(f"{name:<18}", style="" if name.startswith(" ") else "bold")
+            line = Text(f"{name:<20}", style="" if name.startswith(" ") else "bold")
             self.console.print(line.append(value, style="not bold"), soft_wrap=True)
         if story:
             self.console.print()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import sqlalchemy as sa
 
 from relayd.adapters.dead_letters import REASON
-from relayd.adapters.schema import deliveries
+from relayd.adapters.schema import deliveries, masks, notices, quarantine
 from relayd.sandbox.child import Sent
 from relayd.sandbox.outcomes import DeadLetter, Ended
 
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs.type_defs import MessageTypeDef
 
 TURN_SECONDS = 0.1
-DEAD_LETTER_SECONDS = 0.4
+SELDOM_SECONDS = 0.4
+"""Between two looks at dead letters and notices."""
 SETTLED_SECONDS = 15.0
 """How long a mail is watched after it came in, once it has an end: more ends of it may follow."""
 OPEN_SECONDS = 900.0
@@ -31,6 +32,22 @@ MAX_WATCHED = 2000
 CHUNK = 500
 """Mail ids in one query."""
 FINAL = ("sent", "discarded", "failed")
+
+_HELD = sa.and_(
+    quarantine.c.released_at.is_(None),
+    *(quarantine.c[name] == deliveries.c[name] for name in ("mail_id", "recipient", "mailbox")),
+)
+_ENDS = (
+    sa.select(deliveries, masks.c.address.label("mask"), quarantine.c.quarantine_id.label("held"))
+    .outerjoin(masks, masks.c.mask_id == deliveries.c.mask_id)
+    .outerjoin(quarantine, _HELD)
+    .where(deliveries.c.state.in_(FINAL))
+)
+_NOTICES = (
+    sa.select(deliveries, notices.c.kind.label("notice"))
+    .join(notices, deliveries.c.mail_id == sa.literal("notice-").concat(notices.c.notice_id))
+    .where(deliveries.c.state.in_(FINAL))
+)
 
 
 class LedgerView:
@@ -46,13 +63,15 @@ class LedgerView:
         with self._engine.connect() as connection:
             for first in range(0, len(wanted), CHUNK):
                 chunk = wanted[first : first + CHUNK]
-                query = sa.select(deliveries).where(
-                    deliveries.c.mail_id.in_(chunk),
-                    deliveries.c.state.in_(FINAL),
-                    deliveries.c.updated_at >= since,
-                )
+                query = _ENDS.where(deliveries.c.mail_id.in_(chunk), deliveries.c.updated_at >= since)
                 found.extend(_ended(row) for row in connection.execute(query).mappings())
         return found
+
+    def notices(self, since: float) -> list[Ended]:
+        """Every mail of relayd's own to an owner that has ended at that time or later."""
+        with self._engine.connect() as connection:
+            rows = connection.execute(_NOTICES.where(deliveries.c.updated_at >= since)).mappings()
+            return [_ended(row) for row in rows]
 
     def close(self) -> None:
         self._engine.dispose()
@@ -69,6 +88,10 @@ def _ended(row: sa.RowMapping) -> Ended:
         ses_id=row["ses_id"] or "",
         resends=row["resends"],
         at=row["updated_at"],
+        kind=row["kind"],
+        mask=row.get("mask") or "",
+        held=row.get("held") or "",
+        notice=row.get("notice") or "",
     )
 
 
@@ -159,10 +182,12 @@ class Watch:
         self._looking = threading.Lock()
         self._lock = threading.Lock()
         self._watched: dict[str, float] = {}
-        self._told: dict[str, set[tuple[str, str, int]]] = {}
+        self._told: dict[str, set[tuple[str, ...]]] = {}
+        self._held: set[str] = set()
         self._last_send = 0
         self._newest_end = 0.0
-        self._dead_letters_at = 0.0
+        self._seldom_at = 0.0
+        self._began = time.time()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self.failure: Exception | None = None
@@ -191,8 +216,9 @@ class Watch:
         # Of two thousand mails that are watched, few have ended since the last look.
         since = self._newest_end - OVERLAP_SECONDS
         self._tell(self._ledger.ends(watched, since) if watched else [])
-        if time.monotonic() >= self._dead_letters_at:
-            self._dead_letters_at = time.monotonic() + DEAD_LETTER_SECONDS
+        if time.monotonic() >= self._seldom_at:
+            self._seldom_at = time.monotonic() + SELDOM_SECONDS
+            self._tell(self._ledger.notices(self._began))
             for letter in self._dead_letters.new():
                 self._sink.dead(letter)
         self._prune()
@@ -200,8 +226,11 @@ class Watch:
     def _tell(self, ends: Iterable[Ended]) -> None:
         for end in ends:
             self._newest_end = max(self._newest_end, end.at)
-            fact = (end.delivery_id, end.state, end.resends)
+            fact = (end.delivery_id, end.state, end.reason, end.held, str(end.resends))
             with self._lock:
+                if end.held:
+                    # Somebody may still release it.
+                    self._held.add(end.mail_id)
                 told = self._told.setdefault(end.mail_id, set())
                 new = fact not in told
                 told.add(fact)
@@ -212,12 +241,14 @@ class Watch:
         now = time.monotonic()
         with self._lock:
             for mail_id, since in list(self._watched.items()):
-                if now - since > (SETTLED_SECONDS if mail_id in self._told else OPEN_SECONDS):
+                settled = mail_id in self._told and mail_id not in self._held
+                if now - since > (SETTLED_SECONDS if settled else OPEN_SECONDS):
                     self._drop(mail_id)
 
     def _drop(self, mail_id: str) -> None:
         self._watched.pop(mail_id, None)
         self._told.pop(mail_id, None)
+        self._held.discard(mail_id)
 
     def recheck(self, mail_ids: Iterable[str]) -> None:
         """Look at these mails once more, those included that are no longer watched."""

@@ -1,67 +1,44 @@
-"""What relayd finds in the emulated AWS, as Terraform would have made it: bucket, topic, queues, identity.
+"""What relayd finds in the emulated AWS, as Terraform would have made it: bucket, topics, queues, identity, events.
 
-Also the masks that the sandbox begins with. Everything here may be done twice.
+Everything here may be done twice.
 """
 
 import json
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from relayd.errors import ConfigurationError, Problem, RelaydError
-from relayd.model.mask import SpamHandling
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sesv2 import SESV2Client
+    from mypy_boto3_sesv2.literals import EventTypeType
     from mypy_boto3_sns import SNSClient
     from mypy_boto3_sqs import SQSClient
 
 REGION = "us-east-1"
 ACCESS_KEY = "sandbox"
 DOMAIN = "mask.example"
-HOME_DOMAIN = "home.example"
-"""Where the sandbox's owners have their mailboxes."""
+ANY_DOMAIN = "any.mask.example"
+"""Where a domain rule makes masks on their first mail."""
+MAIL_DOMAINS = (DOMAIN, ANY_DOMAIN)
 MAX_RECEIVE_COUNT = 1000
 """A net under relayd's own retries, which go by age."""
-
-
-@dataclass(frozen=True, slots=True)
-class SandboxMask:
-    """One of the masks to begin with."""
-
-    address: str
-    mailboxes: tuple[str, ...]
-    owner: str
-    enabled: bool = True
-    owner_active: bool = True
-    spam_handling: SpamHandling = "quarantine"
-
-    @property
-    def note(self) -> str:
-        """What is special about it, in a few words."""
-        if not self.enabled:
-            return "disabled"
-        if not self.owner_active:
-            return "owner inactive"
-        if self.spam_handling == "forward":
-            return "wants spam too"
-        return "two mailboxes" if len(self.mailboxes) > 1 else ""
-
-
-def _home(local: str) -> str:
-    return f"{local}@{HOME_DOMAIN}"
-
-
-SHOP = SandboxMask(f"shop@{DOMAIN}", (_home("ada"),), "ada")
-NEWS = SandboxMask(f"news@{DOMAIN}", (_home("ada"),), "ada")
-TEAM = SandboxMask(f"team@{DOMAIN}", (_home("grace"), _home("joan")), "team")
-OFF = SandboxMask(f"off@{DOMAIN}", (_home("ada"),), "ada", enabled=False)
-GONE = SandboxMask(f"gone@{DOMAIN}", (_home("ivan"),), "ivan", owner_active=False)
-BRAVE = SandboxMask(f"brave@{DOMAIN}", (_home("rosa"),), "rosa", spam_handling="forward")
-
-MASKS = (SHOP, NEWS, TEAM, OFF, GONE, BRAVE)
+EVENT_TYPES: "list[EventTypeType]" = [
+    "SEND",
+    "DELIVERY",
+    "DELIVERY_DELAY",
+    "BOUNCE",
+    "COMPLAINT",
+    "REJECT",
+    "RENDERING_FAILURE",
+    "OPEN",
+    "CLICK",
+    "SUBSCRIPTION",
+]
+"""All of them: relayd has to bear with those that it has no use for."""
 
 
 class Clients:
@@ -110,6 +87,15 @@ def refuse_real_aws(endpoint: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class EventsPath:
+    """The way on which SES tells what became of mail that was sent."""
+
+    configuration_set: str
+    topic_arn: str
+    queue_url: str
+
+
+@dataclass(frozen=True, slots=True)
 class World:
     """The names of everything that was made."""
 
@@ -120,14 +106,18 @@ class World:
     """A topic that reaches the queue too and is not on relayd's allow list."""
     queue_url: str
     dead_letter_url: str
+    events: EventsPath | None = None
+    """None: the emulator may know nothing of events."""
 
     @classmethod
-    def build(cls, endpoint: str, clients: Clients, suffix: str = "") -> "World":
+    def build(cls, endpoint: str, clients: Clients, suffix: str = "", *, events: bool = False) -> "World":
         """Make everything. The suffix keeps runs apart that share an emulator."""
         from botocore.exceptions import BotoCoreError, ClientError
 
+        name = f"relayd-sandbox{suffix}"
         try:
-            return _build(endpoint, clients, f"relayd-sandbox{suffix}")
+            world = _build(endpoint, clients, name)
+            return replace(world, events=_events(clients, f"{name}-events")) if events else world
         except (BotoCoreError, ClientError) as error:
             raise RelaydError("sandbox_aws", f"the emulator at {endpoint} could not be set up: {error}") from None
 
@@ -137,6 +127,34 @@ def _build(endpoint: str, clients: Clients, name: str) -> World:
     clients.s3.create_bucket(Bucket=bucket)
     topic_arn = clients.sns.create_topic(Name=name)["TopicArn"]
     foreign_topic_arn = clients.sns.create_topic(Name=f"{name}-foreign")["TopicArn"]
+    # The foreign one is let through this wall, so that relayd's own is tried.
+    queue_url, dead_letter_url = _told_queue(clients, name, [topic_arn, foreign_topic_arn])
+    _identity(clients)
+    return World(endpoint, bucket, topic_arn, foreign_topic_arn, queue_url, dead_letter_url)
+
+
+def _events(clients: Clients, name: str) -> EventsPath:
+    topic_arn = clients.sns.create_topic(Name=name)["TopicArn"]
+    queue_url, _ = _told_queue(clients, name, [topic_arn])
+    exists = clients.ses.exceptions.AlreadyExistsException
+    with suppress(exists):
+        # No reasons of its own would mean those of the account, whose list makes SES drop mail silently.
+        clients.ses.create_configuration_set(ConfigurationSetName=name, SuppressionOptions={"SuppressedReasons": []})
+    with suppress(exists):
+        clients.ses.create_configuration_set_event_destination(
+            ConfigurationSetName=name,
+            EventDestinationName="relayd",
+            EventDestination={
+                "Enabled": True,
+                "MatchingEventTypes": EVENT_TYPES,
+                "SnsDestination": {"TopicArn": topic_arn},
+            },
+        )
+    return EventsPath(name, topic_arn, queue_url)
+
+
+def _told_queue(clients: Clients, name: str, topic_arns: list[str]) -> tuple[str, str]:
+    """A queue that these topics reach, and its dead-letter queue: the URLs of both."""
     dead_letter_url, dead_letter_arn = _queue(clients, f"{name}-dead-letters", {"MessageRetentionPeriod": "1209600"})
     redrive = json.dumps({"deadLetterTargetArn": dead_letter_arn, "maxReceiveCount": MAX_RECEIVE_COUNT})
     queue_url, queue_arn = _queue(clients, name, {"RedrivePolicy": redrive, "MessageRetentionPeriod": "345600"})
@@ -148,16 +166,14 @@ def _build(endpoint: str, clients: Clients, name: str) -> World:
                 "Principal": {"Service": "sns.amazonaws.com"},
                 "Action": "sqs:SendMessage",
                 "Resource": queue_arn,
-                # The foreign one is let through this wall, so that relayd's own is tried.
-                "Condition": {"ArnEquals": {"aws:SourceArn": [topic_arn, foreign_topic_arn]}},
+                "Condition": {"ArnEquals": {"aws:SourceArn": topic_arns}},
             }
         ],
     }
     clients.sqs.set_queue_attributes(QueueUrl=queue_url, Attributes={"Policy": json.dumps(policy)})
-    for arn in (topic_arn, foreign_topic_arn):
+    for arn in topic_arns:
         clients.sns.subscribe(TopicArn=arn, Protocol="sqs", Endpoint=queue_arn)
-    _identity(clients)
-    return World(endpoint, bucket, topic_arn, foreign_topic_arn, queue_url, dead_letter_url)
+    return queue_url, dead_letter_url
 
 
 def _queue(clients: Clients, name: str, attributes: dict[str, str]) -> tuple[str, str]:
@@ -167,8 +183,10 @@ def _queue(clients: Clients, name: str, attributes: dict[str, str]) -> tuple[str
 
 
 def _identity(clients: Clients) -> None:
-    with suppress(clients.ses.exceptions.AlreadyExistsException):
-        clients.ses.create_email_identity(EmailIdentity=DOMAIN)
+    # SES lets a domain's subdomains send as well; not every emulator does.
+    for domain in MAIL_DOMAINS:
+        with suppress(clients.ses.exceptions.AlreadyExistsException):
+            clients.ses.create_email_identity(EmailIdentity=domain)
 
 
 class Store:

@@ -59,6 +59,38 @@ def test_calls_and_errors_are_counted(server: EmbeddedServer) -> None:
     assert after["objects"][bucket] == 0
 
 
+def test_what_lies_in_a_queue_can_be_seen_without_taking_it(server: EmbeddedServer) -> None:
+    """All of it, page by page, leased or not, with its attributes; looking changes nothing."""
+    url, _ = server.new_queue()
+    attributes: Any = {"why": {"DataType": "String", "StringValue": "because"}}
+    for number in range(PAGE + 1):
+        server.sqs.send_message(QueueUrl=url, MessageBody=f"b{number}", MessageAttributes=attributes)
+    [received] = server.sqs.receive_message(QueueUrl=url)["Messages"]
+    for _ in range(2):
+        found = server.aws.messages(url.rpartition("/")[2])
+        assert [one["body"] for one in found] == [f"b{number}" for number in range(PAGE + 1)]
+        assert [one["state"] for one in found] == ["in_flight"] + ["visible"] * PAGE
+        assert [one["receive_count"] for one in found] == [1] + [0] * PAGE
+    assert found[0]["message_id"] == received["MessageId"]
+    assert found[0]["attributes"] == attributes
+    with pytest.raises(RelaydError, match="no such queue"):
+        server.aws.messages("not-there")
+
+
+def test_a_queue_keeps_the_truth_of_its_messages(server: EmbeddedServer) -> None:
+    """How many were sent, received and deleted, and with which receive counts."""
+    url, _ = server.new_queue()
+    for _ in range(3):
+        server.sqs.send_message(QueueUrl=url, MessageBody="x")
+    server.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=3, VisibilityTimeout=0)
+    received = server.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=2)["Messages"]
+    server.sqs.delete_message(QueueUrl=url, ReceiptHandle=received[0]["ReceiptHandle"])
+    server.sqs.delete_message(QueueUrl=url, ReceiptHandle=received[0]["ReceiptHandle"])
+    told = next(one for name, one in server.aws.counts()["queues"].items() if name.endswith(url.rpartition("/")[2]))
+    wanted = {"sent": 3, "received": 5, "most_received": 2, "deleted": {"2": 1}, "redelivered": 0}
+    assert {name: told[name] for name in wanted} == wanted
+
+
 def test_what_is_not_there(server: EmbeddedServer) -> None:
     """Control answers for what it has, and says what it does not understand."""
     for method, path, body, status in (

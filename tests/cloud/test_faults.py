@@ -217,6 +217,31 @@ class TestOfQueues:
         world.sqs.change_message_visibility(QueueUrl=world.url, ReceiptHandle=one["ReceiptHandle"], VisibilityTimeout=0)
         assert [again["MessageId"] for again in world.receive()] == [one["MessageId"]]
 
+    def test_redelivered_after_their_delete(self, world: World) -> None:
+        """A deleted message comes once more, later, and the handle that deleted it does nothing any more."""
+        world.send()
+        [one] = world.receive()
+        world.set("sqs:DeleteMessage", "redeliver", seconds=0.2, times=1)
+        for _ in range(2):
+            world.sqs.delete_message(QueueUrl=world.url, ReceiptHandle=one["ReceiptHandle"])
+        assert world.receive() == []
+        [again] = world.receive(WaitTimeSeconds=1, MessageSystemAttributeNames=["All"])
+        assert again["MessageId"] == one["MessageId"]
+        assert again["Attributes"]["ApproximateReceiveCount"] == "2"
+        world.sqs.delete_message(QueueUrl=world.url, ReceiptHandle=again["ReceiptHandle"])
+        assert world.server.attributes(world.url)["ApproximateNumberOfMessagesNotVisible"] == "0"
+
+    def test_failed_entries(self, world: World) -> None:
+        """Some entries of a batch fail, for no fault of the sender's, and have no effect; the call succeeds."""
+        world.set("sqs:SendMessageBatch", "fail_entries", share=0.5, seed=1)
+        entries = [{"Id": str(at), "MessageBody": str(at)} for at in range(10)]
+        answer = world.sqs.send_message_batch(QueueUrl=world.url, Entries=entries)
+        failed, sent = ([one["Id"] for one in answer[name]] for name in ("Failed", "Successful"))
+        assert 1 <= len(failed) <= 9
+        assert sorted(failed + sent) == [one["Id"] for one in entries]
+        assert {(one["Code"], one["SenderFault"]) for one in answer["Failed"]} == {("InternalError", False)}
+        assert sorted(one["Body"] for one in world.receive()) == sorted(sent)
+
     def test_twins(self, world: World) -> None:
         """One receive holds a message twice; only the second handle counts."""
         world.send()
@@ -260,6 +285,7 @@ class TestRules:
             ({"operation": "*", "fault": "latency", "seconds": "1"}, "`seconds` is a float"),
             ({"operation": "*", "fault": "latency", "seconds": 1, "distribution": "flat"}, "`distribution` is one of"),
             ({"operation": "*", "fault": "hang", "colour": "red"}, "there is no `colour`"),
+            ({"operation": "ses:SendEmail", "fault": "withhold", "event": "Sent"}, "`event` is one of"),
         ],
     )
     def test_that_make_no_sense_are_refused(self, server: EmbeddedServer, rule: dict[str, Any], problem: str) -> None:

@@ -8,15 +8,17 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 import urllib3
 
-from relayd.adapters.database import connect
+from relayd.adapters.database import connect, upgrade
 from relayd.adapters.schema import deliveries
+from relayd.model.address import Address
+from relayd.ops.masks import add_mask
 from relayd.sandbox.child import ChildAws, Sent
 from relayd.sandbox.cloud.client import EmbeddedAws
 from relayd.sandbox.receiving import Receiving
@@ -39,12 +41,13 @@ class Cloud:
         self.database_url = database_url or f"sqlite:///{folder / 'relayd.sqlite'}"
         self.aws = aws
         self.clients = Clients(aws.endpoint)
-        self.world = World.build(aws.endpoint, self.clients, f"-{number}")
+        self.world = World.build(aws.endpoint, self.clients, f"-{number}", events=isinstance(aws, EmbeddedAws))
         self.receiving = Receiving(Store(self.world, self.clients))
         self.s3 = Gate(aws.endpoint)
         self.ses = Gate(aws.endpoint)
         self.daemons: list[DaemonProcess] = []
         self._faults: list[dict[str, Any]] = []
+        self._settings: dict[str, Any] = {}
         self._certificate = folder / "sns.pem"
         if isinstance(aws, EmbeddedAws):
             self._certificate.write_bytes(aws.certificate())
@@ -79,6 +82,17 @@ class Cloud:
             "RELAYD_LOG_FORMAT": "json",
         }
 
+    @property
+    def with_events(self) -> dict[str, str]:
+        """What a daemon needs beside that to hear of what SES did with its mail."""
+        events = self.world.events
+        assert events is not None, "moto publishes no events"
+        return {
+            "RELAYD_CONFIGURATION_SET": events.configuration_set,
+            "RELAYD_EVENTS_QUEUE_URL": events.queue_url,
+            "RELAYD_TOPIC_ARNS": f"{self.world.topic_arn},{events.topic_arn}",
+        }
+
     def _trust(self) -> dict[str, str]:
         # moto signs with nothing that anybody could verify; the embedded AWS signs for real.
         if isinstance(self.aws, EmbeddedAws):
@@ -90,6 +104,13 @@ class Cloud:
         assert isinstance(self.aws, EmbeddedAws), "moto has no faults"
         self._faults.append({"operation": operation, "fault": fault, **facts})
         self.aws.faults(self._faults)
+
+    def setting(self, **changes: Any) -> None:
+        """Change settings of the embedded AWS until the end of the test."""
+        assert isinstance(self.aws, EmbeddedAws)
+        before = self.aws.settings()
+        self._settings = {name: before[name] for name in changes} | self._settings
+        self.aws.settings(**changes)
 
     def clear_faults(self) -> None:
         """Let everything work again."""
@@ -108,16 +129,25 @@ class Cloud:
             check=False,
         )
 
-    def add_mask(self, mask: str = "shop@mask.example", *mailboxes: str) -> None:
-        targets = [part for mailbox in mailboxes or ("me@owner.example",) for part in ("--to", mailbox)]
-        done = self.relayd("masks", "add", mask, *targets)
-        assert done.returncode == 0, done.stderr
+    def add_mask(self, mask: str = "shop@mask.example", *mailboxes: str, **traits: Any) -> None:
+        """Add a mask; `traits` as `relayd.ops.masks.add_mask` has them."""
+        boxes = [Address.parse(mailbox) for mailbox in mailboxes or ("me@owner.example",)]
+        database = connect(self.database_url, pool_size=1)
+        try:
+            upgrade(database)
+            add_mask(database, Address.parse(mask), boxes, **traits)
+        finally:
+            database.close()
 
     def mail(self, number: int = 0, recipients: tuple[str, ...] = ("shop@mask.example",), data: bytes = MAIL) -> None:
         """Receive a mail as SES does: into S3, then told to SNS."""
         self.receiving.accept(
             "bounce@stranger.example", recipients, data.replace(b"{}", b"mail-%d" % number), "127.0.0.1"
         )
+
+    def accept(self, source: str, recipient: str, data: bytes) -> str:
+        """Receive one mail as it is; returns the id that SES gives it."""
+        return self.receiving.accept(source, (recipient,), data, "127.0.0.1").mail_id
 
     def mails(self, count: int) -> None:
         for number in range(count):
@@ -144,11 +174,14 @@ class Cloud:
 
     def resends(self) -> dict[str, int]:
         """Original Message-ID of each mail that the ledger says was sent again in doubt, and how often."""
+        return {row.original_message_id: row.resends for row in self.deliveries() if row.resends}
+
+    def deliveries(self) -> Sequence[sa.Row[Any]]:
+        """The ledger's rows."""
         database = connect(self.database_url, pool_size=1)
-        query = sa.select(deliveries.c.original_message_id, deliveries.c.resends).where(deliveries.c.resends > 0)
         try:
             with database.reading() as connection:
-                return {row.original_message_id: row.resends for row in connection.execute(query)}
+                return connection.execute(sa.select(deliveries)).all()
         finally:
             database.close()
 
@@ -172,6 +205,10 @@ class Cloud:
     def close(self) -> None:
         for daemon in self.daemons:
             daemon.kill()
+        if self._settings:
+            self.setting(**self._settings)
+        if self._faults:
+            self.clear_faults()
         self.s3.close()
         self.ses.close()
 

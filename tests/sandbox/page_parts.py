@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.client import HTTPConnection, HTTPResponse
 from typing import Any
 
@@ -53,7 +53,7 @@ class Behind:
             send=self.send,
             sent_bytes=self.sent.__getitem__,
             masks=lambda: [{"address": "shop@mask.example", "note": "to ada@home.example"}],
-            facts={"smtp_port": 2525, "status_url": "http://127.0.0.1:1/"},
+            facts={"smtp_port": 2525, "status_url": "http://127.0.0.1:1/", "environment": "/tmp/sandbox/env"},
         )
 
     def send(self, form: Form) -> list[str]:
@@ -95,6 +95,24 @@ class Behind:
             )
         )
         self.book.ended(self.end(number, "sent", "", delivery))
+
+    def replied(self, number: int, *, data: bytes = b"Subject: hello\r\n\r\nhi\r\n") -> None:
+        """The owner's answer went to the stranger."""
+        self.sent[number] = data
+        tags = {"relayd-delivery": f"r{number}-1"}
+        self.book.sent(Sent(number, f"ses-{number}", "shop@mask.example", ("you@example.net",), tags, 1.0))
+        end = self.end(number, "sent", delivery=f"r{number}")
+        self.book.ended(replace(end, kind="reply", mailbox="you@example.net", mask="shop@mask.example"))
+
+    def notice(self, number: int, *, data: bytes = b"Subject: notice\r\n\r\nhi\r\n") -> str:
+        """relayd wrote to an owner."""
+        self.sent[number] = data
+        tags = {"relayd-delivery": f"n{number}-1"}
+        self.book.sent(Sent(number, f"ses-{number}", "noreply@mask.example", ("ada@home.example",), tags, 1.0))
+        end = self.end(number, "sent", delivery=f"n{number}")
+        notice_id = f"notice-{number}"
+        self.book.ended(replace(end, mail_id=notice_id, kind="notice", recipient="", notice="mask_disabled"))
+        return notice_id
 
     def end(self, number: int, state: str, reason: str = "", delivery: str = "d") -> Ended:
         at = NOW + number + 0.25

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from relayd.sandbox.cloud.signing import Signing
 from relayd.sandbox.daemon import environment
 from relayd.sandbox.folder import Folder
 from relayd.sandbox.interrupt import Interrupt
-from relayd.sandbox.world import DOMAIN, World
+from relayd.sandbox.world import MAIL_DOMAINS, EventsPath, World
 from relayd.settings import Settings
 
 WORLD = World(
@@ -26,6 +27,11 @@ WORLD = World(
     "arn:aws:sns:us-east-1:123456789012:relayd-sandbox-foreign",
     "http://127.0.0.1:1/123456789012/relayd-sandbox",
     "http://127.0.0.1:1/123456789012/relayd-sandbox-dead-letters",
+    EventsPath(
+        "relayd-sandbox-events",
+        "arn:aws:sns:us-east-1:123456789012:relayd-sandbox-events",
+        "http://127.0.0.1:1/123456789012/relayd-sandbox-events",
+    ),
 )
 
 
@@ -37,11 +43,24 @@ def test_the_daemons_settings_are_valid(tmp_path: Path, signed: bool) -> None:
     certificate = folder.certificate if signed else None
     made = environment(WORLD, folder, http_port=8080, otlp_endpoint="http://127.0.0.1:4318", certificate=certificate)
     settings = Settings.load(made)
+    assert WORLD.events is not None
     assert settings.signatures == ("verify" if signed else "trust-queue-policy")
     assert settings.sns_certificate_file == certificate
-    assert settings.mail_domains == (DOMAIN,)
+    assert settings.mail_domains == MAIL_DOMAINS
+    assert settings.topic_arns == (WORLD.topic_arn, WORLD.events.topic_arn)
+    assert settings.events_queue_url == WORLD.events.queue_url
+    assert settings.trackers is not None
     assert settings.wait_seconds <= 2
     assert settings.http_host == "127.0.0.1"
+
+
+def test_without_events_the_daemon_hears_of_none(tmp_path: Path) -> None:
+    """An emulator that may not know them: no queue, no configuration set, one topic."""
+    folder, world = Folder(tmp_path, temporary=False), replace(WORLD, events=None)
+    made = environment(world, folder, http_port=8080, otlp_endpoint="http://127.0.0.1:4318", certificate=None)
+    settings = Settings.load(made)
+    assert (settings.events_queue_url, settings.configuration_set) == (None, None)
+    assert settings.topic_arns == (WORLD.topic_arn,)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
 """The tally: what came, held against what should have come, in any order."""
 
 import threading
+from dataclasses import replace
 
 import pytest
 
 from relayd.sandbox.child import Sent
+from relayd.sandbox.contents import Contents
 from relayd.sandbox.outcomes import DeadLetter, Ended, Summary, Tally
 from relayd.sandbox.samples import Expected, Sample
 
@@ -51,7 +53,9 @@ def test_all_as_expected() -> None:
     assert summary.as_json() == {
         "sent": 1,
         "forwarded": 1,
+        "replied": 0,
         "discarded": {},
+        "quarantined": 0,
         "dead_lettered": 0,
         "duplicates": 0,
         "lost": 0,
@@ -169,3 +173,41 @@ def test_percentiles_are_nearest_rank() -> None:
         tally.sent(sent(number, f"d{number}", at=number / 1000))
     summary = tally.summary()
     assert (summary.p50_ms, summary.p99_ms) == (50.0, 99.0)
+
+
+def test_replies_and_what_is_held_back_are_counted_among_the_others() -> None:
+    """A reply was sent on, a quarantined mail was not: the sums stay what they were."""
+    reply = told(ONE_BOX, sent(1), end(kind="reply"))
+    assert (reply.ok, reply.forwarded, reply.replied) == (True, 1, 1)
+    held = told(SPAM, end(mailbox="", state="discarded", reason="spam", held="q1"))
+    assert (held.ok, held.discarded, held.quarantined) == (True, {"spam": 1}, 1)
+
+
+def test_a_notice_is_no_mail() -> None:
+    """relayd's own mail to an owner belongs to no sample: it is neither one too many nor a duplicate."""
+    summary = told(
+        ONE_BOX, sent(1), end(), end(mail="notice-1", kind="notice", delivery_id="n", notice="reply_leak"), sent(2, "n")
+    )
+    assert (summary.ok, summary.sent, summary.deliveries) == (True, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("data", "wrong"),
+    [
+        (b"Subject: x\r\n\r\nfrom your MASK, all clean\r\n", []),
+        (b"Subject: x\r\n\r\nall clean\r\n", ["1 plain: mask is not in it"]),
+        (b"Subject: Tracker\r\n\r\nmask\r\n", ["1 plain: tracker is still in it"]),
+        (b"Content-Transfer-Encoding: base64\r\n\r\nbWFzayB0cmFja2Vy\r\n", ["1 plain: tracker is still in it"]),
+        (b"X-Name: mask\r\n\r\n", ["1 plain: mask is not in it"]),
+        (b"", []),
+    ],
+)
+def test_what_is_inside_is_looked_at(data: bytes, wrong: list[str]) -> None:
+    """The mail as SES was given it: what must be read in it, and what must be nowhere. Bytes that were let go tell
+    nothing.
+    """
+    tally = Tally(recorded=True)
+    tally.expect(MAIL, replace(sample(ONE_BOX), contents=Contents(("mask",), ("tracker",))), 10.0)
+    tally.sent(sent(4))
+    tally.ended(end())
+    assert list(tally.summary({4: data}.__getitem__).wrong) == wrong

@@ -134,3 +134,33 @@ def test_the_totals_are_those_of_the_entries(steps: list[tuple[str, str]]) -> No
             book.ended(end(name, step, f"{name}-{step}"))
     states = [state_of(book, name) for name in known]
     assert {state: book.totals()[state] for state in STATES} == {state: states.count(state) for state in STATES}
+
+
+def test_replies_notices_and_what_is_held_back_have_states_of_their_own() -> None:
+    """A reply is not a forward, a notice came from nobody, and a mail that waits is not lost."""
+    book = Book()
+    book.arrived(mail("m"))
+    book.ended(replace(end("m", "discarded"), held="q1"))
+    assert state_of(book, "m") == "held"
+    # Released: the entry is no longer waiting, and a delivery follows.
+    book.ended(replace(end("m", "discarded"), held="", reason="released"))
+    book.ended(end("m", "sent", "d2"))
+    assert state_of(book, "m") == "forwarded"
+    book.arrived(mail("r"))
+    book.ended(replace(end("r", "sent", "d3"), kind="reply"))
+    assert state_of(book, "r") == "replied"
+    book.ended(replace(end("notice-1", "sent", "d4"), kind="notice", notice="mask_disabled"))
+    assert state_of(book, "notice-1") == "notice"
+    totals = book.totals()
+    assert {state: count for state, count in totals.items() if count} == {
+        "forwarded": 1, "replied": 1, "notice": 1, "deliveries": 2,
+    }  # fmt: skip
+
+
+def test_one_mailbox_of_two_held_back_is_still_forwarded() -> None:
+    """The word on the line is what the owner sees first: mail came."""
+    book = Book()
+    book.arrived(mail("m"))
+    book.ended(replace(end("m", "discarded"), held="q1"))
+    book.ended(end("m", "sent", "d2"))
+    assert state_of(book, "m") == "forwarded"

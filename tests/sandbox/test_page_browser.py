@@ -3,6 +3,7 @@
 import itertools
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -97,6 +98,55 @@ def test_a_mail_from_the_form(visitor: Visitor, behind: Behind, browser: Browser
     assert [(form.sender, form.recipient, form.verdict) for form in behind.forms] == [
         ("you@example.net", "shop@mask.example", "spam")
     ]
+
+
+def test_a_conversation_from_the_page(visitor: Visitor, behind: Behind, browser: Browser) -> None:
+    """A forwarded mail is answered by its owner, and the answer by the stranger: the form is filled in, quote and all,
+    and the plain form stays as it was.
+    """
+    behind.mail(1)
+    behind.forwarded(1, data=b"Subject: hello\r\n\r\nfirst line\r\nsecond line\r\n")
+    go(browser, mail_id(1), "trace")
+    click(browser, ".answers a")
+    browser.wait("document.querySelector('form.write h2')?.innerText === 'Answer as ada@home.example'")
+    assert browser.run("document.getElementById('write-to').value") == "t@mask.example"
+    assert "> first line\n> second line\n" in browser.run("document.getElementById('write-text').value")
+    click(browser, "form.write button[type=submit]")
+    browser.wait("document.querySelector('.told a')")
+    [form] = behind.forms
+    assert (form.sender, form.recipient, form.subject) == ("ada@home.example", "t@mask.example", "Re: hello")
+    assert form.in_reply_to == "<ses-1@email.amazonses.com>"
+    behind.mail(2, source="ada@home.example", recipient="t@mask.example", subject="Re: hello")
+    behind.replied(2)
+    browser.wait("document.querySelector('#mails .badge.replied')")
+    go(browser, mail_id(2), "trace")
+    browser.wait("document.querySelector('.answers a')?.innerText === 'Answer as you@example.net'")
+    assert "from shop@mask.example" in text(browser, ".outcomes")
+    click(browser, ".answers a")
+    browser.wait("document.getElementById('write-to')?.value === 'shop@mask.example'")
+    assert browser.run("document.getElementById('write-subject').value") == "Re: hello"
+    browser.key("Escape")
+    browser.wait("document.querySelector('form.write h2')?.innerText === 'Write a mail'")
+    assert browser.run("document.querySelector('form.write [name=in_reply_to]').value") == ""
+
+
+def test_held_back_mail_and_notices(visitor: Visitor, behind: Behind, browser: Browser) -> None:
+    """How to let it go is there to be copied; a notice opens with what it says."""
+    behind.mail(1)
+    behind.book.ended(replace(behind.end(1, "discarded", "spam"), held="abc123"))
+    notice = behind.notice(2, data=b"Subject: Your mask\r\n\r\nwas switched off\r\n")
+    browser.wait("document.querySelector('#mails .badge.held') && document.querySelector('#mails .badge.notice')")
+    assert "1 held back" in text(browser, "#totals").replace("\n", " ")
+    assert text(browser, "#totals").startswith("1 in")
+    browser.run(f"location.hash = '#/mail/{mail_id(1)}'")
+    browser.wait("document.querySelector('pre.command')")
+    assert text(browser, "pre.command") == ". /tmp/sandbox/env; relayd quarantine release abc123"
+    browser.run(f"location.hash = '#/mail/{notice}'")
+    browser.wait("document.querySelector('pre.text')?.innerText.includes('was switched off')")
+    assert browser.run("document.querySelector('.answers')") is None
+    go(browser, notice, "headers")
+    browser.wait("document.querySelector('pre.source')?.innerText === 'Subject: Your mask'")
+    assert "false" not in text(browser, "#detail")
 
 
 def test_the_switch_and_what_becomes_of_it(visitor: Visitor, behind: Behind, browser: Browser) -> None:
@@ -236,7 +286,12 @@ def test_nothing_is_wider_than_the_window(visitor: Visitor, behind: Behind, brow
     behind.mail(1, data=data, subject=long, source=f"{long}@a", recipient=f"{long}@b")
     behind.forwarded(1, data=b"Y" + data)
     browser.wait("document.querySelector('#mails a')")
-    views = ["", "write", *(f"mail/{mail_id(1)}/{tab}" for tab in ("trace", "text", "html", "headers", "source"))]
+    views = [
+        "",
+        "write",
+        f"answer/{mail_id(1)}/1",
+        *(f"mail/{mail_id(1)}/{tab}" for tab in ("trace", "text", "html", "headers", "source")),
+    ]
     for (width, scheme), view in itertools.product(
         ((1280, "dark"), (768, "light"), (360, "dark"), (360, "light")), views
     ):

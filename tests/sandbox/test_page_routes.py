@@ -2,15 +2,18 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from http.client import HTTPConnection
 
 import pytest
 
-from relayd.rules import inbound
+from relayd.model.notice import NOTICE_KINDS
+from relayd.rules import feedback, inbound
 from relayd.sandbox.page.app import STATIC
+from relayd.sandbox.page.book import STATES
 from relayd.sandbox.page.outbox import FormError
 from relayd.sandbox.page.plumbing import MAX_BODY
-from relayd.sandbox.page.words import REASONS
+from relayd.sandbox.page.words import NOTICES, REASONS
 from relayd.sandbox.traces import Span
 from tests.sandbox.page_parts import NOW, TRACE, Behind, Visitor, mail_id, served
 
@@ -196,7 +199,9 @@ def test_what_is_going_on(visitor: Visitor) -> None:
     """The list, the totals and the figures; with a revision, only what has changed since."""
     live = visitor.get("/api/live")
     assert [mail["state"] for mail in live["mails"]] == ["dead", "waiting", "discarded", "forwarded"]
-    assert live["totals"] == {"waiting": 1, "forwarded": 1, "discarded": 1, "failed": 0, "dead": 1, "deliveries": 1}
+    assert live["totals"] == dict.fromkeys(STATES, 0) | {
+        "waiting": 1, "forwarded": 1, "discarded": 1, "dead": 1, "deliveries": 1,
+    }  # fmt: skip
     assert live["mails"][3]["outcomes"][0]["ms"] == 250.0
     assert live["mails"][2]["outcomes"][0]["meaning"] == REASONS["spam"]
     assert live["latency"] == {"last": 250.0, "p50": 250.0, "count": 1}
@@ -289,6 +294,61 @@ def test_a_locked_switch_says_why() -> None:
 def test_every_discard_is_explained() -> None:
     """A word alone would send a newcomer to the source code."""
     assert set(inbound.REASONS) <= set(REASONS)
+    assert set(feedback.FAILURES) <= set(REASONS)
+    assert set(NOTICE_KINDS) == set(NOTICES)
+
+
+def test_whoever_got_a_mail_can_answer_it() -> None:
+    """The owner what was forwarded, the stranger what was replied; nobody a notice."""
+    behind = Behind()
+    behind.mail(1)
+    behind.forwarded(1)
+    behind.mail(2, source="ada@home.example", recipient="t@mask.example")
+    behind.replied(2)
+    notice = behind.notice(3)
+    with served(behind) as visitor:
+        forwarded, replied, told = (visitor.get(f"/api/mails/{one}") for one in (mail_id(1), mail_id(2), notice))
+    assert (forwarded["state"], replied["state"], told["state"]) == ("forwarded", "replied", "notice")
+    [owner], [stranger] = forwarded["answers"], replied["answers"]
+    assert (owner["version"], owner["from"], owner["to"]) == ("1", "ada@home.example", "t@mask.example")
+    assert (stranger["version"], stranger["from"], stranger["to"]) == ("2", "you@example.net", "shop@mask.example")
+    assert owner["in_reply_to"] == "<ses-1@email.amazonses.com>"
+    assert told["answers"] == []
+
+
+def test_a_notice_is_shown_as_what_it_is() -> None:
+    """A line of its own, with the bytes that SES was given, and no mail before it."""
+    behind = Behind()
+    notice = behind.notice(1, data=b"Subject: Your mask\r\n\r\nwas switched off\r\n")
+    with served(behind) as visitor:
+        told = visitor.get(f"/api/mails/{notice}")
+        assert told["subject"] == "Notice: A mask was switched off, because its mail was called spam twice"
+        assert (told["is_mail"], told["is_notice"], told["to"]) == (True, True, ["ada@home.example"])
+        assert [one["version"] for one in told["versions"]] == ["1"]
+        assert visitor.get(f"/api/mails/{notice}/1")["text"] == "was switched off\r\n"
+        assert visitor.ask("GET", f"/api/mails/{notice}/1/headers")[0].status == 404
+
+
+def test_what_is_held_back_names_its_entry() -> None:
+    """So that the page can say how to release it."""
+    behind = Behind()
+    behind.mail(1)
+    behind.book.ended(replace(behind.end(1, "discarded", "spam"), held="abc123"))
+    with served(behind) as visitor:
+        line = visitor.get("/api/live")["mails"][0]
+    assert (line["state"], line["outcomes"][0]["held"]) == ("held", "abc123")
+
+
+@pytest.mark.parametrize("wrong", ["x", "<a b>", "<a>\r\nBcc: x@y", "<>", 7])
+def test_an_answer_names_one_mail(visitor: Visitor, behind: Behind, wrong: object) -> None:
+    """Its id goes into a header, as long as SES makes them, so it is one id and nothing else."""
+    ses_id = "<01a2088eea4b0000-5e1f0000-0000-4000-a000-088eea4b0000-000000@email.amazonses.com>"
+    assert visitor.post("/api/send", {**FORM, "in_reply_to": ses_id})[0] == 200
+    mail = behind.forms[-1].mail(1)
+    assert f"In-Reply-To: {ses_id}\r\n".encode() in mail
+    assert f"References: {ses_id}\r\n".encode() in mail
+    status, told = visitor.post("/api/send", {**FORM, "in_reply_to": wrong})
+    assert (status, told["field"]) == (422, "in_reply_to")
 
 
 def test_answers_are_json_whatever_the_mail_holds() -> None:

@@ -36,28 +36,33 @@ def summary_of(done: "subprocess.CompletedProcess[str]") -> dict[str, object]:
     return found
 
 
-@pytest.mark.parametrize(("options", "mails"), [((), 120), (("--moto",), 45)])
+@pytest.mark.parametrize(("options", "mails"), [((), 120), (("--moto",), 60)])
 def test_varied_mails_all_end_as_they_should(tmp_path: Path, options: tuple[str, ...], mails: int) -> None:
     """The whole way, through the door and back out of SES: every mail exactly once, and only JSON on stdout.
 
-    On both emulators; with the embedded one signatures are verified, and forged messages are among the odd ones.
+    On both emulators; with the embedded one signatures are verified, forged messages are among the odd ones, and a
+    mailbox bounces.
     """
     command = [*RELAYD, *options, "--mails", str(mails), "--exit", "--json", "--data", str(tmp_path)]
     summary = summary_of(subprocess.run(command, capture_output=True, text=True, timeout=100, check=False))
     assert set(summary) == {
-        "sent", "forwarded", "discarded", "dead_lettered", "duplicates", "lost", "p50_ms", "p99_ms", "mails_per_second",
+        "sent", "forwarded", "replied", "discarded", "quarantined", "dead_lettered", "duplicates", "lost",
+        "p50_ms", "p99_ms", "mails_per_second",
     }  # fmt: skip
     odd = mails // ODD_EVERY
     assert (summary["sent"], summary["duplicates"], summary["lost"], summary["dead_lettered"]) == (mails, 0, 0, odd)
     discarded = summary["discarded"]
     assert isinstance(discarded, dict)
     assert summary["forwarded"] == mails - odd - sum(discarded.values())
+    assert {"spam", "list_mail", "sender_blocked", "reply_not_allowed", "reply_leak"} <= set(discarded)
+    assert int(str(summary["replied"])) > 0
+    assert int(str(summary["quarantined"])) >= discarded["spam"]
     assert float(str(summary["mails_per_second"])) > 0
     # Private by design, also here: the daemon's log has none of the addresses and subjects that went through it.
     log = (tmp_path / "relayd.log").read_text()
     assert '"event": "message_settled"' in log
     assert "@" not in log
-    assert ("forged_signature" in log) == (options == ())
+    assert ("forged_signature" in log) == ("mailbox_paused" in log) == (options == ())
 
 
 def test_an_emulator_that_already_runs(tmp_path: Path) -> None:

@@ -1,13 +1,15 @@
 """The watch over a real ledger file, with stand-ins for the queue and for SES."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from relayd.adapters.database import Database, connect, upgrade
-from relayd.adapters.schema import deliveries
+from relayd.adapters.schema import deliveries, masks, notices, owners, quarantine
 from relayd.sandbox.child import Sent
 from relayd.sandbox.outcomes import DeadLetter, Ended
 from relayd.sandbox.watch import MAX_WATCHED, DeadLetterView, LedgerView, Watch
@@ -196,3 +198,62 @@ def test_a_failure_ends_watching_and_is_kept(tmp_path: Path) -> None:
     one._thread.join(5)
     assert one.failure is not None
     one.stop()
+
+
+def hold(database: Database, mail_id: str = MAIL) -> None:
+    row = {"quarantine_id": "q1", "mail_id": mail_id, "recipient": "shop@mask.example", "mailbox": "me@home.example"}
+    row |= {"mask_id": "m", "owner_id": "o", "reason": "spam", "sender": "", "subject": "", "notification": ""}
+    with database.writing() as connection:
+        connection.execute(database.insert(quarantine).values(**row, held_at=2.0))
+
+
+def test_what_is_held_back_is_told_again_when_it_is_released(database: Database, ledger: LedgerView) -> None:
+    """First with its entry in the quarantine; after the release without, and then the delivery that follows."""
+    heard = Heard()
+    one = watch(ledger, heard)
+    one.follow(MAIL)
+    record(database, state="discarded", reason="spam")
+    hold(database)
+    one.look()
+    one.look()
+    with database.writing() as connection:
+        connection.execute(sa.update(quarantine).values(released_at=3.0))
+        connection.execute(sa.update(deliveries).values(state="sent", reason=None, updated_at=3.0))
+    one.look()
+    facts = [fact for fact in heard.facts if isinstance(fact, Ended)]
+    assert [(fact.state, fact.held) for fact in facts] == [("discarded", "q1"), ("sent", "")]
+
+
+def test_a_reply_names_its_mask(database: Database, ledger: LedgerView) -> None:
+    """What the stranger sees as its sender."""
+    row = {"mask_id": "m", "address": "shop@mask.example", "owner_id": "o", "enabled": True, "created_at": 1.0}
+    owner = {"owner_id": "o", "name": "ada", "active": True, "flagged": False}
+    owner |= {"spam_handling": "quarantine", "dmarc_handling": "forward"}
+    with database.writing() as connection:
+        connection.execute(database.insert(owners).values(**owner, created_at=1.0))
+        connection.execute(database.insert(masks).values(**row))
+    record(database, kind="reply", mask_id="m", mailbox="clerk@bureau.example")
+    heard = Heard()
+    one = watch(ledger, heard)
+    one.follow(MAIL)
+    one.look()
+    [fact] = heard.facts
+    assert isinstance(fact, Ended)
+    assert (fact.kind, fact.mask, fact.mailbox) == ("reply", "shop@mask.example", "clerk@bureau.example")
+
+
+def test_notices_are_told_though_no_mail_came_in(database: Database, ledger: LedgerView) -> None:
+    """Those that end from now on; the ones of an earlier session in the same folder are old news."""
+    heard = Heard()
+    one = watch(ledger, heard)
+    now = time.time()
+    for name, at in (("old", now - 100.0), ("new", now + 1.0)):
+        record(database, mail_id=f"notice-{name}", kind="notice", recipient="", updated_at=at)
+        row = {"notice_id": name, "owner_id": "o", "kind": f"kind-{name}", "day": 1, "facts": "{}", "created_at": 1.0}
+        with database.writing() as connection:
+            connection.execute(database.insert(notices).values(**row))
+    one.look()
+    one.look()
+    assert [(fact.mail_id, fact.kind, fact.notice) for fact in heard.facts if isinstance(fact, Ended)] == [
+        ("notice-new", "notice", "kind-new")
+    ]

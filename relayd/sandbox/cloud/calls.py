@@ -1,5 +1,6 @@
 """What every service room is asked and what it answers: a call, an answer, a refusal."""
 
+import asyncio
 import itertools
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -17,6 +18,11 @@ AMZ_JSON = b"application/x-amz-json-1.0"
 XML = b"text/xml"
 
 _request_numbers = itertools.count(1)
+
+
+async def never() -> None:
+    """Wait without end."""
+    await asyncio.get_running_loop().create_future()
 
 
 @dataclass(slots=True, eq=False)
@@ -38,12 +44,20 @@ class Effects:
     """What a delete with an old handle gets: `ignore` (success, nothing deleted) or `error`."""
     forget_delete: bool = False
     """A delete answers success and deletes nothing, even with the newest handle."""
+    redeliver: float | None = None
+    """A deleted message comes once more after so many seconds."""
+    fails_entry: Callable[[], bool] | None = None
+    """Whether the next entry of a batch fails while the call succeeds."""
     twin: bool = False
     """A receive holds its first message twice."""
     shorten: Callable[[float], float] | None = None
     """How long a lease really lasts."""
     orphan: bool = False
     """A long poll whose client went away is still given messages."""
+    withhold: dict[str, float] = field(default_factory=dict)
+    """Events of a mail that are held back, by their type or `*` for all: for so many seconds, 0 for without end."""
+    changed: Callable[[], Awaitable[object]] = never
+    """Waits until other faults are set, which ends what has no other end."""
 
 
 NO_EFFECTS = Effects()
@@ -151,8 +165,8 @@ def query_refusal(refusal: Refusal, namespace: str) -> Answer:
     return xml_answer(text, status=refusal.status, code=refusal.code)
 
 
-def query_answer(operation: str, namespace: str, inner: str = "") -> Answer:
-    """A success in the query protocol. Operations without a result have no result element."""
-    result = f"<{operation}Result>{inner}</{operation}Result>" if inner else ""
+def query_answer(operation: str, namespace: str, inner: str | None = None) -> Answer:
+    """A success in the query protocol. Operations without a result (None, not an empty one) have no result element."""
+    result = "" if inner is None else f"<{operation}Result>{inner}</{operation}Result>"
     meta = f"<ResponseMetadata>{element('RequestId', request_id())}</ResponseMetadata>"
     return xml_answer(f'<{operation}Response xmlns="{namespace}">{result}{meta}</{operation}Response>')

@@ -25,9 +25,23 @@ class EmbeddedAws(ChildAws):
         counts: dict[str, Any] = self._ask("GET", "counts")
         return counts
 
+    def messages(self, queue: str) -> list[dict[str, Any]]:
+        """All that lies in the queue of this name, leased or not, in the order in which it came."""
+        found: list[dict[str, Any]] = []
+        while page := self._ask("GET", f"messages?queue={queue}&since={found[-1]['number'] if found else 0}")[
+            "messages"
+        ]:
+            found += page
+        return found
+
     def faults(self, rules: Sequence[Mapping[str, Any]]) -> None:
         """Set these rules instead of the ones before; `relayd.sandbox.cloud.faults` has the kinds."""
         self._ask("PUT", "faults", list(rules))
+
+    def rules(self) -> list[dict[str, Any]]:
+        """The rules that are set, each with how often it has struck."""
+        rules: list[dict[str, Any]] = self._ask("GET", "faults")
+        return rules
 
     def clear_faults(self) -> None:
         """Let everything work again. Calls that hang go on."""

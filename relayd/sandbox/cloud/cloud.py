@@ -8,6 +8,7 @@ from relayd.sandbox.cloud.clock import Now
 from relayd.sandbox.cloud.records import Counts, Sends
 from relayd.sandbox.cloud.s3 import S3
 from relayd.sandbox.cloud.ses import Ses
+from relayd.sandbox.cloud.ses_v1 import SesV1
 from relayd.sandbox.cloud.settings import Settings
 from relayd.sandbox.cloud.signing import Signing
 from relayd.sandbox.cloud.sns import Sns
@@ -32,6 +33,7 @@ class Cloud:
             "sns": self.sns,
             "s3": self.s3,
             "ses": self.ses,
+            "sesv1": SesV1(self.ses.account, self.ses.validate),
             "sts": Sts(),
         }
         self._now = now
@@ -46,6 +48,7 @@ class Cloud:
                 "in_flight": one.queue.in_flight,
                 "delayed": one.queue.delayed,
                 "polls": len(one.polls),
+                **one.queue.tally.told(),
             }
         return {
             **self.counts.told(),

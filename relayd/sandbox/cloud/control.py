@@ -1,5 +1,6 @@
 """What the sandbox and the tests ask of the emulator beside AWS: the truth, faults, settings, a fresh start."""
 
+import itertools
 import json
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -7,6 +8,8 @@ from typing import Any, Protocol
 from relayd.sandbox.cloud.calls import Answer, json_answer
 from relayd.sandbox.cloud.cloud import Cloud
 from relayd.sandbox.cloud.faults import Faults
+from relayd.sandbox.cloud.queues import STATES, Stored
+from relayd.sandbox.cloud.records import PAGE
 
 PREFIX = "/_relayd/"
 
@@ -33,6 +36,27 @@ def answer(world: World, method: str, path: str, query: Mapping[str, str], body:
 def _sent(world: World, query: Mapping[str, str], body: bytes) -> Answer:  # noqa: ARG001
     raw = query.get("raw", "1") != "0"
     return json_answer({"sent": world.cloud.sends.page(int(query.get("since", "0")), raw=raw)})
+
+
+def _messages(world: World, query: Mapping[str, str], body: bytes) -> Answer:  # noqa: ARG001
+    """What lies in a queue, whoever may see it, after the message of that number; looking takes nothing."""
+    queue = next((one.queue for one in world.cloud.sqs.queues if one.name == query.get("queue")), None)
+    if queue is None:
+        raise ValueError("there is no such queue")
+    since = int(query.get("since", "0"))
+    page = itertools.islice((stored for stored in queue if stored.number > since), PAGE)
+    return json_answer({"messages": [_message(stored) for stored in page]})
+
+
+def _message(stored: Stored) -> dict[str, Any]:
+    return {
+        "number": stored.number,
+        "message_id": stored.message_id,
+        "body": stored.body,
+        "attributes": stored.attributes or {},
+        "receive_count": stored.count,
+        "state": STATES[stored.state],
+    }
 
 
 def _counts(world: World, query: Mapping[str, str], body: bytes) -> Answer:  # noqa: ARG001
@@ -88,6 +112,7 @@ def _problem(status: int, text: str) -> Answer:
 
 _ROUTES: Mapping[tuple[str, str], Callable[[World, Mapping[str, str], bytes], Answer]] = {
     ("GET", "sent"): _sent,
+    ("GET", "messages"): _messages,
     ("GET", "counts"): _counts,
     ("POST", "reset"): _reset,
     ("GET", "faults"): _get_faults,

@@ -10,11 +10,25 @@ from relayd.sandbox.cloud.calls import Call, Effects, Refusal
 
 When = Literal["before", "after"]
 Distribution = Literal["fixed", "uniform", "lognormal", "pareto"]
+EventType = Literal[
+    "*",
+    "Send",
+    "Reject",
+    "Bounce",
+    "Complaint",
+    "Delivery",
+    "Open",
+    "Click",
+    "Rendering Failure",
+    "DeliveryDelay",
+    "Subscription",
+]
 
 THROTTLED: Mapping[str, tuple[str, str, int]] = {
     "sqs": ("RequestThrottled", "The request was denied due to request throttling.", 403),
     "s3": ("SlowDown", "Please reduce your request rate.", 503),
     "ses": ("TooManyRequestsException", "Maximum sending rate exceeded.", 429),
+    "sesv1": ("Throttling", "Rate exceeded", 400),
     "sns": ("Throttling", "Rate exceeded", 400),
     "sts": ("Throttling", "Rate exceeded", 400),
 }
@@ -22,6 +36,7 @@ DENIED: Mapping[str, tuple[str, str, int]] = {
     "sqs": ("AccessDeniedException", "Access to the resource is denied.", 403),
     "s3": ("AccessDenied", "Access Denied", 403),
     "ses": ("AccessDeniedException", "The caller is not authorized to perform this action.", 403),
+    "sesv1": ("AccessDenied", "The caller is not authorized to perform this action.", 403),
     "sns": ("AuthorizationError", "The caller is not authorized to perform this action.", 403),
     "sts": ("AccessDenied", "The caller is not authorized to perform this action.", 403),
 }
@@ -29,6 +44,7 @@ FAILED: Mapping[str, tuple[str, str, int]] = {
     "sqs": ("InternalFailure", "We are currently unable to process your request.", 500),
     "s3": ("InternalError", "We encountered an internal error. Please try again.", 500),
     "ses": ("InternalServiceErrorException", "The service failed internally.", 500),
+    "sesv1": ("InternalFailure", "We are currently unable to process your request.", 500),
     "sns": ("InternalFailure", "We are currently unable to process your request.", 500),
     "sts": ("InternalFailure", "We are currently unable to process your request.", 500),
 }
@@ -171,6 +187,28 @@ class ForgetDelete:
 
 
 @dataclass(slots=True)
+class Redeliver:
+    """A message comes once more, so many seconds after it was deleted: SQS promises once at least."""
+
+    kind: ClassVar[str] = "redeliver"
+    seconds: float = 1.0
+
+    def strike(self, effects: Effects, call: Call, draw: Random, now: float) -> None:  # noqa: ARG002
+        effects.redeliver = self.seconds
+
+
+@dataclass(slots=True)
+class FailEntries:
+    """Entries of a batch fail, each with chance `share`, while the call succeeds."""
+
+    kind: ClassVar[str] = "fail_entries"
+    share: float = 0.5
+
+    def strike(self, effects: Effects, call: Call, draw: Random, now: float) -> None:  # noqa: ARG002
+        effects.fails_entry = lambda: draw.random() < self.share
+
+
+@dataclass(slots=True)
 class Twin:
     """One receive holds its first message twice, under two handles."""
 
@@ -202,6 +240,19 @@ class OrphanPoll:
         effects.orphan = True
 
 
+@dataclass(slots=True)
+class Withhold:
+    """Events of this type about the mail are not published before `seconds` have passed, or other rules are set."""
+
+    kind: ClassVar[str] = "withhold"
+    event: EventType = "Send"
+    seconds: float = 0.0
+    """0 is without end: then only other rules let them go."""
+
+    def strike(self, effects: Effects, call: Call, draw: Random, now: float) -> None:  # noqa: ARG002
+        effects.withhold[self.event] = self.seconds
+
+
 KINDS: Mapping[str, type[Any]] = {
     kind.kind: kind
     for kind in (
@@ -214,8 +265,11 @@ KINDS: Mapping[str, type[Any]] = {
         Throttle,
         StaleDelete,
         ForgetDelete,
+        Redeliver,
+        FailEntries,
         Twin,
         EarlyRedelivery,
         OrphanPoll,
+        Withhold,
     )
 }

@@ -95,7 +95,7 @@ class Faults:
         effects: Effects | None = None
         for rule in self._rules:
             if rule.strikes(name, call.resource, now):
-                effects = effects or Effects()
+                effects = effects or Effects(changed=self._changed.wait)
                 rule.strike(effects, call, now)
         return effects or NO_EFFECTS
 

@@ -7,12 +7,13 @@ import heapq
 import secrets
 import uuid
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from relayd.sandbox.cloud import handles
 from relayd.sandbox.cloud.handles import BadHandleError
+from relayd.sandbox.cloud.tally import Tally
 
 MAX_LEASE = 43_200
 """Seconds from the receive, all changes together (SQS: 12 hours)."""
@@ -21,6 +22,8 @@ _COMPACT_FROM = 1024
 """Outdated timers that are put up with before the heap is rebuilt."""
 
 _DELAYED, _VISIBLE, _LEASED, _GONE = range(4)
+STATES = ("delayed", "visible", "in_flight", "gone")
+"""The names of a message's states."""
 
 Shorten = Callable[[float], float]
 
@@ -94,6 +97,7 @@ class Queue:
         self.delayed = 0
         self.visible = 0
         self.in_flight = 0
+        self.tally = Tally()
         self._nonce = secrets.token_bytes(handles.NONCE_BYTES)
         self._numbers = 0
         self._timers = 0
@@ -106,9 +110,14 @@ class Queue:
     def __len__(self) -> int:
         return len(self._messages)
 
+    def __iter__(self) -> Iterator[Stored]:
+        """All messages, whoever may see them, in the order in which they came."""
+        return iter(self._messages.values())
+
     def put(self, stored: Stored, now: float, delay: float = 0.0) -> None:
         """Take in a message under its own id, or a new one if it has none."""
         self._numbers += 1
+        self.tally.sent += 1
         stored.number = self._numbers
         stored.lease = 0
         stored.message_id = stored.message_id or message_id()
@@ -180,9 +189,21 @@ class Queue:
         if stored.lease != lease:
             return False
         full = self.in_flight >= IN_FLIGHT_LIMIT
+        self.tally.deleted[stored.count] += 1
         self._drop(stored)
         if full and self.visible:
             self.changed()
+        return True
+
+    def redeliver(self, handle: str, seconds: float, now: float) -> bool:
+        """A delete that one of SQS's servers missed: the message comes once more in `seconds`. Answers as `delete`."""
+        stored, lease = self._find(handle)
+        if stored is None or stored.lease != lease or stored.state != _LEASED:
+            return self.delete(handle)
+        # For whoever deleted it, it is gone: their handle must not count any more.
+        stored.lease += 1
+        self.tally.redelivered += 1
+        self._wake_at(stored, now + seconds)
         return True
 
     def change(self, handle: str, seconds: float, now: float) -> None:
@@ -227,6 +248,8 @@ class Queue:
     def _lease(self, stored: Stored, visibility: float, now: float, shorten: Shorten | None) -> Received:
         stored.count += 1
         stored.lease += 1
+        self.tally.received += 1
+        self.tally.most_received = max(self.tally.most_received, stored.count)
         stored.first_received_ms = stored.first_received_ms or int(now * 1000)
         stored.leased_at = now
         stored.state = _LEASED

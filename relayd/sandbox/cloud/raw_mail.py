@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from relayd.sandbox.cloud import mime_shape
 from relayd.sandbox.cloud.addresses import AddressError, parse_list
 
 MAX_MESSAGE = 40 * 1024 * 1024
@@ -54,7 +55,7 @@ class RawMail:
         return next((value for found, value in self.fields if found.lower() == name), "")
 
 
-def read(data: bytes, *, strict: bool = True, refuse_attachments: bool = True) -> RawMail:
+def read(data: bytes, *, strict: bool = True, refuse_attachments: bool = True, whole_parts: bool = False) -> RawMail:
     """Raises RawMailError for the first thing that SES would refuse."""
     if len(data) > MAX_MESSAGE:
         raise RawMailError(f"Message length is more than {MAX_MESSAGE} bytes long: '{len(data)}'.")
@@ -68,6 +69,8 @@ def read(data: bytes, *, strict: bool = True, refuse_attachments: bool = True) -
         raise RawMailError("Missing required header 'From'.")
     if refuse_attachments:
         _refuse_attachments(data)
+    if whole_parts:
+        _refuse_shape(data)
     return RawMail(tuple(fields), addresses)
 
 
@@ -172,6 +175,13 @@ def _refuse_attachments(data: bytes) -> None:
             if extension in _UNSUPPORTED and _in_part_header(lower, at):
                 raise RawMailError(f"Illegal filename '{data[match.start(1) : match.end(1)].decode('latin-1')}'.")
         at = lower.find(b"name", at + 4)
+
+
+def _refuse_shape(data: bytes) -> None:
+    try:
+        mime_shape.check(data)
+    except mime_shape.ShapeError as error:
+        raise RawMailError(str(error)) from None
 
 
 def _in_part_header(data: bytes, at: int) -> bool:

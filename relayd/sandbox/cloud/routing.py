@@ -18,7 +18,8 @@ MAX_BODY = {
 
 _SCOPE = re.compile(r"[^/]+/\d{8}/([a-z0-9-]+)/([a-z0-9-]+)/aws4_request")
 _CREDENTIAL = re.compile(rb"Credential=([^,\s]+)")
-_QUERY_SERVICES = {"sns": "sns", "sts": "sts"}
+_QUERY_SERVICES = {"sns": "sns", "sts": "sts", "ses": "sesv1"}
+"""By what a call was signed for."""
 _STS_ACTIONS = frozenset({"GetCallerIdentity", "AssumeRole", "AssumeRoleWithWebIdentity"})
 
 _MISSING_TOKEN = {
@@ -26,12 +27,13 @@ _MISSING_TOKEN = {
     "ses": Refusal("MissingAuthenticationTokenException", "Missing Authentication Token", 403),
     "s3": Refusal("AccessDenied", "Access Denied", 403),
     "sns": Refusal("MissingAuthenticationToken", "Request is missing Authentication Token", 403),
+    "sesv1": Refusal("MissingAuthenticationToken", "Request is missing Authentication Token", 403),
     "sts": Refusal("MissingAuthenticationToken", "Request is missing Authentication Token", 403),
 }
 
 
 def protocol(method: str, path: str, headers: dict[bytes, bytes]) -> str:
-    """`sqs`, `ses`, `query` (SNS or STS, which only the body tells apart) or `s3`."""
+    """`sqs`, `ses`, `query` (SNS, STS or the older SES, which only the signature and the body tell apart) or `s3`."""
     if headers.get(b"x-amz-target", b"").startswith(TARGET_PREFIX.encode()):
         return "sqs"
     if path.startswith(SES_PREFIX):

@@ -1,18 +1,38 @@
-"""What SES tells about a mail that it took: Send, Delivery, Bounce and Complaint events, and who gets which."""
+"""What SES tells about a mail that it took, as JSON: events, and the older notifications of an identity."""
 
+import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from relayd.sandbox.cloud.addresses import domain_of, parse_list
 from relayd.sandbox.cloud.calls import ACCOUNT
 from relayd.sandbox.cloud.clock import iso
 
-SIMULATOR_DOMAIN = "simulator.amazonses.com"
-REPORTING_MTA = "a8-30.smtp-out.amazonses.com"
-
 Event = tuple[str, dict[str, Any]]
-"""Its type and its own part of the JSON."""
+"""Its type as `eventType` has it, and its own part of the JSON."""
+
+TYPES: Mapping[str, str] = {
+    "Send": "SEND",
+    "Reject": "REJECT",
+    "Bounce": "BOUNCE",
+    "Complaint": "COMPLAINT",
+    "Delivery": "DELIVERY",
+    "Open": "OPEN",
+    "Click": "CLICK",
+    "Rendering Failure": "RENDERING_FAILURE",
+    "DeliveryDelay": "DELIVERY_DELAY",
+    "Subscription": "SUBSCRIPTION",
+}
+"""By `eventType`, how a configuration set's destination asks for it."""
+NOTIFIED = ("Bounce", "Complaint", "Delivery")
+"""What an identity's topics can be told of."""
+MAX_HEADERS = 10 * 1024
+"""Bytes of header fields that are told (SES: event record contents, `headersTruncated`)."""
+
+_LISTED = {"to": "to", "cc": "cc", "reply-to": "replyTo"}
+_PLAIN = {"date": "date", "subject": "subject"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,42 +46,43 @@ class Taken:
     recipients: Sequence[str]
     headers: Sequence[tuple[str, str]]
     tags: Mapping[str, str]
-    configuration_set: str
-
-
-def fate(address: str, fates: Mapping[str, str]) -> str:
-    """`success`, or what becomes of mail to this address: the simulator's mailboxes are known by name."""
-    local, _, domain = address.lower().rpartition("@")
-    name = fates.get(address.lower(), local.partition("+")[0] if domain == SIMULATOR_DOMAIN else "success")
-    return name if name in _FATES else "success"
-
-
-def events(taken: Taken, by_recipient: Mapping[str, str]) -> list[Event]:
-    """All events of a mail, in order."""
-    found: list[Event] = [("Send", {"send": {}})]
-    for recipient, name in by_recipient.items():
-        found += _FATES[name](taken, recipient)
-    return found
+    configuration_set: str = ""
 
 
 def event_json(taken: Taken, event: Event) -> str:
+    """What a configuration set's destination is told."""
     kind, own = event
-    return json.dumps({"eventType": kind, "mail": _mail(taken), **own})
+    return _text({"eventType": kind, "mail": _mail(taken) | _headers(taken) | {"tags": _tags(taken, kind)}, **own})
+
+
+def notification_json(taken: Taken, event: Event, *, with_headers: bool) -> str:
+    """What an identity's topic is told: `notificationType` instead of `eventType`, and never a tag."""
+    kind, own = event
+    mail = _mail(taken) | {"sourceIp": "127.0.0.1", "callerIdentity": "relayd"}
+    return _text({"notificationType": kind, **own, "mail": mail | (_headers(taken) if with_headers else {})})
+
+
+def subscribed_json(kind: str, identity: str, topic_arn: str) -> str:
+    """What a topic is told first when an identity's notifications are to go there."""
+    text = (
+        f"You have successfully subscribed your Amazon SNS topic '{topic_arn}' to receive '{kind}' notifications from "
+        f"Amazon SES for identity '{identity}'."
+    )
+    return _text({"notificationType": "AmazonSnsSubscriptionSucceeded", "message": text})
+
+
+def feedback_id(taken: Taken, kind: str, recipient: str) -> str:
+    """An id of SES's form: the same each time that the same event is told, another one for every other event."""
+    found = hashlib.sha256(f"{taken.message_id} {kind} {recipient}".encode()).hexdigest()
+    return f"{found[:16]}-{found[16:24]}-{found[24:28]}-{found[28:32]}-{found[32:36]}-{found[36:48]}-000000"
+
+
+def _text(told: Mapping[str, Any]) -> str:
+    # SES ends its messages with a line feed.
+    return json.dumps(told) + "\n"
 
 
 def _mail(taken: Taken) -> dict[str, Any]:
-    headers = [{"name": name, "value": value} for name, value in taken.headers]
-    common = {"from": [_first(taken, "from")], "to": list(taken.recipients), "messageId": taken.message_id}
-    if subject := _first(taken, "subject"):
-        common["subject"] = subject
-    tags = {name: [value] for name, value in taken.tags.items()}
-    own = {
-        "ses:operation": ["SendEmail"],
-        "ses:configuration-set": [taken.configuration_set],
-        "ses:source-ip": ["127.0.0.1"],
-        "ses:from-domain": [taken.source.rpartition("@")[2]],
-        "ses:caller-identity": ["relayd"],
-    }
     return {
         "timestamp": iso(taken.at),
         "source": taken.source,
@@ -69,76 +90,42 @@ def _mail(taken: Taken) -> dict[str, Any]:
         "sendingAccountId": ACCOUNT,
         "messageId": taken.message_id,
         "destination": list(taken.recipients),
-        "headersTruncated": False,
-        "headers": headers,
+    }
+
+
+def _headers(taken: Taken) -> dict[str, Any]:
+    kept: list[tuple[str, str]] = []
+    total = 0
+    for name, value in taken.headers:
+        total += len(name) + len(value)
+        if total > MAX_HEADERS:
+            break
+        kept.append((name, value))
+    common: dict[str, Any] = {"messageId": taken.message_id}
+    for name, value in kept:
+        lower = name.lower()
+        if lower == "from":
+            common["from"] = [value]
+        elif lower in _LISTED:
+            common[_LISTED[lower]] = parse_list(value)
+        elif lower in _PLAIN:
+            common[_PLAIN[lower]] = value
+    return {
+        "headersTruncated": len(kept) < len(taken.headers),
+        "headers": [{"name": name, "value": value} for name, value in kept],
         "commonHeaders": common,
-        "tags": own | tags,
     }
 
 
-def _first(taken: Taken, name: str) -> str:
-    return next((value for found, value in taken.headers if found.lower() == name), "")
-
-
-def _delivered(taken: Taken, recipient: str) -> list[Event]:
-    delivery = {
-        "timestamp": iso(taken.at + 0.5),
-        "processingTimeMillis": 500,
-        "recipients": [recipient],
-        "smtpResponse": "250 2.6.0 Message received",
-        "reportingMTA": REPORTING_MTA,
+def _tags(taken: Taken, kind: str) -> dict[str, list[str]]:
+    own = {
+        "ses:source-tls-version": "TLSv1.3",
+        "ses:operation": "SendEmail",
+        "ses:configuration-set": taken.configuration_set,
+        "ses:source-ip": "127.0.0.1",
+        "ses:from-domain": domain_of(taken.source),
+        "ses:sender-identity": taken.identity_arn.rpartition("/")[2],
+        "ses:caller-identity": "relayd",
+        **({"ses:outgoing-ip": "127.0.0.1"} if kind == "Delivery" else {}),
     }
-    return [("Delivery", {"delivery": delivery})]
-
-
-def _bounced(kind: str, sub_type: str, **details: str) -> Callable[[Taken, str], list[Event]]:
-    def bounce(taken: Taken, recipient: str) -> list[Event]:
-        told = {
-            "feedbackId": f"{taken.message_id}-bounce",
-            "bounceType": kind,
-            "bounceSubType": sub_type,
-            "bouncedRecipients": [{"emailAddress": recipient, **details}],
-            "timestamp": iso(taken.at + 1),
-            "reportingMTA": f"dns; {REPORTING_MTA}",
-        }
-        return [("Bounce", {"bounce": told})]
-
-    return bounce
-
-
-def _complained(taken: Taken, recipient: str) -> list[Event]:
-    complaint = {
-        "feedbackId": f"{taken.message_id}-complaint",
-        "complaintSubType": None,
-        "complainedRecipients": [{"emailAddress": recipient}],
-        "timestamp": iso(taken.at + 2),
-        "userAgent": "Amazon SES Mailbox Simulator",
-        "complaintFeedbackType": "abuse",
-        "arrivalDate": iso(taken.at + 1),
-    }
-    return [*_delivered(taken, recipient), ("Complaint", {"complaint": complaint})]
-
-
-_out_of_office = _bounced("Transient", "General")
-_SUPPRESSED_TEXT = (
-    "Amazon SES has suppressed sending to this address because it has a recent history of bouncing as an invalid "
-    "address."
-)
-
-_FATES: Mapping[str, Callable[[Taken, str], list[Event]]] = {
-    "success": _delivered,
-    "bounce": _bounced(
-        "Permanent", "General", action="failed", status="5.1.1", diagnosticCode="smtp; 550 5.1.1 user unknown"
-    ),
-    "ooto": lambda taken, recipient: [*_delivered(taken, recipient), *_out_of_office(taken, recipient)],
-    "complaint": _complained,
-    "suppressionlist": _bounced(
-        "Permanent", "Suppressed", action="failed", status="5.1.1", diagnosticCode=_SUPPRESSED_TEXT
-    ),
-    # Not the simulator's; for the setting `fates`, and for the account's own list.
-    "suppressed": _bounced("Permanent", "OnAccountSuppressionList"),
-    "mailbox_full": _bounced(
-        "Transient", "MailboxFull", action="failed", status="4.2.2", diagnosticCode="smtp; 452 4.2.2 mailbox full"
-    ),
-    "silent": lambda taken, recipient: [],  # noqa: ARG005 - accepted, and never heard of again
-}
+    return {name: [value] for name, value in (own | dict(taken.tags)).items()}

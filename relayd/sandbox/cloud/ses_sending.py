@@ -1,6 +1,5 @@
 """SendEmail: what SES looks at, in order, before it takes a mail; and what it does with one that it took."""
 
-import asyncio
 import base64
 import binascii
 import itertools
@@ -14,18 +13,29 @@ from relayd.sandbox.cloud.addresses import AddressError, check_address, domain_o
 from relayd.sandbox.cloud.calls import Answer, Call, Refusal, json_answer
 from relayd.sandbox.cloud.clock import Now
 from relayd.sandbox.cloud.records import Sends
-from relayd.sandbox.cloud.ses_account import Account, ConfigurationSet, identity_arn
-from relayd.sandbox.cloud.ses_events import SIMULATOR_DOMAIN, Taken, event_json, events, fate
+from relayd.sandbox.cloud.ses_account import Account
+from relayd.sandbox.cloud.ses_configuration import ConfigurationSet
+from relayd.sandbox.cloud.ses_events import Event, Taken
+from relayd.sandbox.cloud.ses_fates import (
+    REJECT,
+    SIMULATOR_DOMAIN,
+    SUCCESS,
+    SUPPRESSED,
+    carries_virus,
+    events,
+    fate,
+    suppression,
+)
+from relayd.sandbox.cloud.ses_identities import identity_arn
+from relayd.sandbox.cloud.ses_publishing import Publishing
 from relayd.sandbox.cloud.settings import Settings
 
 MAX_RECIPIENTS = 50
-EVENT_SECONDS = 0.05
-"""From the answer to the events that follow the Send event."""
 
 _TAG = re.compile(r"[A-Za-z0-9_-]{1,256}")
 
-Publish = Callable[[str, str, str], None]
-"""Publishes a text to a topic; the last argument is the host by which the caller knows this server."""
+Publish = Callable[[str, str, str, str], None]
+"""Publishes a text to a topic, with a subject; the last argument is the host by which the caller knows this server."""
 
 
 class Sending:
@@ -36,6 +46,7 @@ class Sending:
         self._settings = settings
         self._sends = sends
         self._publish = publish
+        self._publishing = Publishing(settings)
         # The time in it keeps the ids of two runs apart.
         self._numbers = itertools.count(int(time.time() * 1000) << 16)
 
@@ -45,13 +56,15 @@ class Sending:
         recipients = _recipients(call.fields)
         tags = _tags(call.fields)
         mail = self._read(data)
-        configuration = self._configuration(account, call.fields, mail)
+        wanted = str(call.fields.get("FromEmailAddress") or "")
+        sender = _bare(wanted) if wanted else mail.addresses["from"][0]
+        configuration = self._configuration(account, call.fields, mail, sender)
         recipients = recipients or _header_recipients(mail)
         self._refuse_recipients(recipients)
-        sender = self._sender(call, account, mail)
+        self._refuse_senders(call, account, sender, mail)
         self._refuse_unverified_recipients(call, account, recipients)
         account.quota.take(len(recipients))
-        return self._accept(call, account, configuration, sender, recipients, tags, mail, data)
+        return self._accept(call, account, configuration, sender, recipients, tags or _header_tags(mail), mail, data)
 
     def _refuse_paused(self, account: Account) -> None:
         if self._settings.suspended:
@@ -63,13 +76,15 @@ class Sending:
             raise Refusal("SendingPausedException", "Email sending is disabled for this account.")
 
     def _configuration(
-        self, account: Account, fields: Mapping[str, Any], mail: raw_mail.RawMail
+        self, account: Account, fields: Mapping[str, Any], mail: raw_mail.RawMail, sender: str
     ) -> ConfigurationSet | None:
         # A header of the mail chooses where the call does not: why such headers must not be passed on.
         name = str(fields.get("ConfigurationSetName") or mail.first("x-ses-configuration-set"))
+        if not name and (identity := account.identities.covering(sender)) is not None:
+            name = identity.configuration_set
         if not name:
             return None
-        found = account.configuration(name)
+        found = account.sets.named(name)
         if not found.sending_enabled:
             raise Refusal("SendingPausedException", f"Email sending is disabled for the configuration set <{name}>.")
         return found
@@ -77,7 +92,10 @@ class Sending:
     def _read(self, data: bytes) -> raw_mail.RawMail:
         try:
             return raw_mail.read(
-                data, strict=self._settings.strict, refuse_attachments=self._settings.refuse_attachments
+                data,
+                strict=self._settings.strict,
+                refuse_attachments=self._settings.refuse_attachments,
+                whole_parts=self._settings.whole_parts,
             )
         except raw_mail.RawMailError as error:
             raise Refusal("BadRequestException", str(error)) from None
@@ -88,16 +106,13 @@ class Sending:
         if len(recipients) > MAX_RECIPIENTS:
             raise Refusal("BadRequestException", f"Recipient count exceeds {MAX_RECIPIENTS}.")
 
-    def _sender(self, call: Call, account: Account, mail: raw_mail.RawMail) -> str:
-        wanted = str(call.fields.get("FromEmailAddress") or "")
-        sender = _bare(wanted) if wanted else mail.addresses["from"][0]
+    def _refuse_senders(self, call: Call, account: Account, sender: str, mail: raw_mail.RawMail) -> None:
         senders = [sender, *mail.addresses["from"], *mail.addresses.get("sender", [])]
         senders += mail.addresses.get("return-path", [])
         _refuse_unverified(call, [one for one in senders if not account.verified(one)])
         if domain_of(sender) in self._settings.mail_from_failed:
             text = "Mail-From domain is not verified."
             raise Refusal("MailFromDomainNotVerifiedException", text)
-        return sender
 
     def _refuse_unverified_recipients(self, call: Call, account: Account, recipients: list[str]) -> None:
         if self._settings.sandbox:
@@ -118,10 +133,8 @@ class Sending:
         number = f"{next(self._numbers):016x}"
         message_id = f"{number}-5e1f0000-0000-4000-a000-{number[4:]}-000000"
         now = self._now()
-        by_recipient = {
-            one: "suppressed" if account.suppresses(one, configuration) else fate(one, self._settings.fates)
-            for one in recipients
-        }
+        own_reasons = configuration.suppressed_reasons if configuration else None
+        by_recipient = self._fates(account, recipients, own_reasons, data)
         name = configuration.name if configuration else ""
         self._sends.add(
             message_id,
@@ -130,26 +143,43 @@ class Sending:
             tags,
             configuration_set=name,
             at=now,
-            fates={one: found for one, found in by_recipient.items() if found != "success"},
+            fates={one: found for one, found in by_recipient.items() if found != SUCCESS},
             data=data,
         )
-        if configuration is not None and configuration.destinations:
-            arn = identity_arn(call.region, domain_of(sender))
-            taken = Taken(message_id, now, sender, arn, recipients, mail.fields, tags, name)
-            self._tell(taken, by_recipient, configuration, call.host)
+        identity = account.identities.covering(sender)
+        arn = identity_arn(call.region, identity.name if identity else "")
+        taken = Taken(message_id, now, sender, arn, recipients, mail.fields, tags, name)
+        happened = events(taken, by_recipient)
+        for event in happened:
+            _learn(account, event, own_reasons)
+        host = call.host
+        self._publishing.tell(
+            taken,
+            happened,
+            configuration,
+            identity,
+            call.effects,
+            lambda topic_arn, text, subject: self._publish(topic_arn, text, subject, host),
+        )
         return json_answer({"MessageId": message_id})
 
-    def _tell(self, taken: Taken, by_recipient: Mapping[str, str], configuration: ConfigurationSet, host: str) -> None:
-        loop = asyncio.get_running_loop()
-        for position, event in enumerate(events(taken, by_recipient)):
-            kind = event[0].upper().replace(" ", "_")
-            topics = [one.topic_arn for one in configuration.destinations.values() if one.enabled and kind in one.types]
-            if not topics:
-                continue
-            text = event_json(taken, event)
-            for topic_arn in topics:
-                # The answer comes first, then Send, then what became of it.
-                loop.call_later(EVENT_SECONDS * position, self._publish, topic_arn, text, host)
+    def _fates(
+        self, account: Account, recipients: list[str], own_reasons: tuple[str, ...] | None, data: bytes
+    ) -> dict[str, str]:
+        if carries_virus(data):
+            return dict.fromkeys(recipients, REJECT)
+        return {
+            one: SUPPRESSED if account.suppression.suppresses(one, own_reasons) else fate(one, self._settings.fates)
+            for one in recipients
+        }
+
+
+def _learn(account: Account, event: Event, own_reasons: tuple[str, ...] | None) -> None:
+    reason, addresses = suppression(event)
+    for address in addresses:
+        # The simulator's never get onto the list.
+        if reason and domain_of(address) != SIMULATOR_DOMAIN:
+            account.suppression.learn(address, reason, own_reasons)
 
 
 def _data(fields: Mapping[str, Any]) -> bytes:
@@ -200,6 +230,12 @@ def _tags(fields: Mapping[str, Any]) -> dict[str, str]:
             raise Refusal("BadRequestException", f"Duplicate tag name <{name}>.")
         tags[name] = value
     return tags
+
+
+def _header_tags(mail: raw_mail.RawMail) -> dict[str, str]:
+    """What X-SES-MESSAGE-TAGS says. It counts only where the call has no tags at all: SES does not join them."""
+    pairs = (part.partition("=") for part in mail.first("x-ses-message-tags").split(","))
+    return {name.strip(): value.strip() for name, _, value in pairs if name.strip()}
 
 
 def _refuse_unverified(call: Call, addresses: list[str]) -> None:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from relayd.sandbox.cloud.ses_fates import FATES
+
 
 @dataclass(slots=True)
 class Settings:
@@ -15,6 +17,8 @@ class Settings:
     """Refuse raw mail that SES would damage: 8-bit data, lines over 1,000 bytes, bare CR or LF."""
     refuse_attachments: bool = True
     """Refuse the file name extensions that SES documents as unsupported."""
+    whole_parts: bool = False
+    """Refuse multiparts in which no part begins, and more than 500 parts in all, as SES's own parser does."""
     sandbox: bool = False
     """The account has no production access: recipients must be verified, too."""
     suspended: bool = False
@@ -26,7 +30,11 @@ class Settings:
     mail_from_failed: list[str] = field(default_factory=list)
     """Domains whose custom MAIL FROM domain lacks its MX record."""
     fates: dict[str, str] = field(default_factory=dict)
-    """What becomes of mail to an address: the name of one of the mailbox simulator's, such as `bounce`."""
+    """What becomes of mail to an address (in lower case): a name from `relayd.sandbox.cloud.ses_fates.FATES`."""
+    event_delay_seconds: float = 0.0
+    """How much later than SES would, it tells what became of a mail."""
+    event_copies: int = 1
+    """How often it tells each event. SNS promises once at least."""
 
     def change(self, wanted: Mapping[str, Any]) -> None:
         """Raises ValueError for names and types that do not exist; then nothing is changed."""
@@ -38,6 +46,9 @@ class Settings:
                 continue
             if type(value) is not known[name]:
                 raise ValueError(f"{name} is a {known[name].__name__}")
+        for name in wanted.get("fates", {}).values():
+            if not isinstance(name, str) or name not in FATES:
+                raise ValueError(f"there is no fate {name}; there are {', '.join(sorted(FATES))}")
         for name, value in wanted.items():
             setattr(self, name, value)
 

@@ -65,7 +65,7 @@ class SqsMessages:
         if total > checks.MAX_MESSAGE:
             text = f"Batch requests cannot be longer than {checks.MAX_MESSAGE} bytes. You have sent {total} bytes."
             raise Refusal("BatchRequestTooLong", text)
-        return _each(entries, lambda entry: self._send(found, entry))
+        return _each(call, entries, lambda entry: self._send(found, entry))
 
     def receive(self, call: Call) -> Answer | Awaitable[Answer]:
         found, fields = self._queues.of(call), call.fields
@@ -95,7 +95,7 @@ class SqsMessages:
     def delete_batch(self, call: Call) -> Answer:
         found = self._queues.of(call)
         entries = checks.batch(call.fields, "DeleteMessageBatchRequestEntry")
-        return _each(entries, lambda entry: self._delete(call, found, entry))
+        return _each(call, entries, lambda entry: self._delete(call, found, entry))
 
     def change(self, call: Call) -> Answer:
         self._change(self._queues.of(call), call.fields)
@@ -104,7 +104,7 @@ class SqsMessages:
     def change_batch(self, call: Call) -> Answer:
         found = self._queues.of(call)
         entries = checks.batch(call.fields, "ChangeMessageVisibilityBatchRequestEntry")
-        return _each(entries, lambda entry: self._change(found, entry))
+        return _each(call, entries, lambda entry: self._change(found, entry))
 
     def _send(self, found: SqsQueue, entry: Mapping[str, Any]) -> Entry:
         body = checks.required(entry, "MessageBody")
@@ -146,8 +146,9 @@ class SqsMessages:
         handle = checks.required(entry, "ReceiptHandle")
         if call.effects.forget_delete:
             return
+        again = call.effects.redeliver
         try:
-            deleted = found.queue.delete(handle)
+            deleted = found.queue.delete(handle) if again is None else found.queue.redeliver(handle, again, self._now())
         except BadHandleError:
             raise _bad_handle(handle) from None
         if not deleted and call.effects.stale_delete == "error":
@@ -180,15 +181,19 @@ def _bad_handle(handle: str) -> Refusal:
     return Refusal("ReceiptHandleIsInvalid", f'The input receipt handle "{handle}" is not a valid receipt handle.', 404)
 
 
-def _each(entries: list[Entry], one: Callable[[Entry], Entry | None]) -> Answer:
+def _each(call: Call, entries: list[Entry], one: Callable[[Entry], Entry | None]) -> Answer:
     """Entry by entry: one that is refused fails alone."""
+    fails = call.effects.fails_entry or (lambda: False)
     successful: list[Entry] = []
     failed: list[Entry] = []
     for entry in entries:
         try:
+            if fails():
+                raise Refusal("InternalError", "We are currently unable to process this entry.", 500)
             successful.append({"Id": entry["Id"], **(one(entry) or {})})
         except Refusal as refusal:
-            failed.append({"Id": entry["Id"], "SenderFault": True, "Code": refusal.code, "Message": refusal.text})
+            blame = {"SenderFault": refusal.status < 500, "Code": refusal.code}
+            failed.append({"Id": entry["Id"], **blame, "Message": refusal.text})
     return ok({name: value for name, value in (("Successful", successful), ("Failed", failed)) if value})
 
 

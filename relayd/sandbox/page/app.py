@@ -131,7 +131,8 @@ class Page:
             versions += [
                 {"version": str(sent.number), "label": f"as sent to {', '.join(sent.recipients)}"} for _, sent in sends
             ]
-        return as_json({**views.line(entry), **views.whole(entry), "versions": versions, "trace": views.trace(story)})
+        told = {"versions": versions, "answers": views.answers(sends), "trace": views.trace(story)}
+        return as_json({**views.line(entry), **views.whole(entry), **told})
 
     async def _letter(self, path: Mapping[str, str], query: Mapping[str, Any]) -> Answer:  # noqa: ARG002
         data = await self._bytes(path)

@@ -18,14 +18,12 @@ KEPT_SENDS = 5000
 LATENCIES = 50
 """Forwards that the median is taken over."""
 
-STATES = ("waiting", "forwarded", "discarded", "failed", "dead")
-_WORDS = (("failed", "failed"), ("sent", "forwarded"), ("discarded", "discarded"))
-"""The ledger's states and ours, the worst first."""
+STATES = ("waiting", "forwarded", "replied", "held", "discarded", "failed", "dead", "notice")
 
 
 @dataclass(slots=True)
 class Entry:
-    """One line of the list: a mail, or a dead letter that is no mail."""
+    """One line of the list: a mail that came in, a notice to an owner, or a dead letter that is no mail."""
 
     entry_id: str
     number: int
@@ -40,8 +38,22 @@ class Entry:
         """What became of it, the worst first: one of `STATES`."""
         if self.dead is not None:
             return "dead"
-        found = {end.state for end in self.ends.values()}
-        return next((word for state, word in _WORDS if state in found), "waiting")
+        found = {_word(end) for end in self.ends.values()}
+        return next((state for state in _WORST_FIRST if state in found), "waiting")
+
+    @property
+    def notice(self) -> Ended | None:
+        """The mail of relayd's own that this line is about."""
+        return next((end for end in self.ends.values() if end.kind == "notice"), None)
+
+
+_WORST_FIRST = ("failed", "notice", "replied", "forwarded", "held", "discarded")
+
+
+def _word(end: Ended) -> str:
+    if end.state == "sent":
+        return {"forward": "forwarded", "reply": "replied", "notice": "notice"}[end.kind]
+    return "held" if end.held else end.state
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +112,8 @@ class Book:
     def ended(self, end: Ended) -> None:
         with self._lock:
             entry = self._entries.get(end.mail_id)
+            if entry is None and end.kind == "notice":
+                entry = self._add(end.mail_id, end.at, None)
             if entry is None:
                 # The daemon can be quicker than the door's own thread.
                 self._early.setdefault(end.mail_id, {})[end.delivery_id] = end
@@ -126,10 +140,10 @@ class Book:
         return entry
 
     def _note(self, entry: Entry, end: Ended) -> None:
-        if end.state == "sent" and end.delivery_id not in entry.ends:
+        before = entry.ends.get(end.delivery_id)
+        if end.state == "sent" and entry.mail is not None and (before is None or before.state != "sent"):
             self._forwards += 1
-            if entry.mail is not None:
-                self._latencies.append(max(0.0, end.at - entry.mail.published_at) * 1000)
+            self._latencies.append(max(0.0, end.at - entry.mail.published_at) * 1000)
         self._change(entry, lambda: entry.ends.__setitem__(end.delivery_id, end))
 
     def _change(self, entry: Entry, change: Callable[[], None]) -> None:

@@ -20,6 +20,9 @@ MAX_LINE = 500
 """Characters of a subject or an address."""
 SMTP_SECONDS = 60.0
 _ADDRESS = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]+@[\w-]+(\.[\w-]+)*", re.ASCII)
+_POLICY = SMTP.clone(max_line_length=900)
+"""With shorter lines, the library writes an id as long as SES's as an encoded word, which nobody reads as an id."""
+_MESSAGE_ID = re.compile(r"<[!-;=?-~]{1,200}>")
 
 VERDICTS: Mapping[str, str] = {
     "": "all checks passed",
@@ -53,6 +56,8 @@ class Form:
     html: str = field(repr=False)
     verdict: str
     count: int
+    in_reply_to: str = field(repr=False, default="")
+    """The Message-ID of the mail that it answers, with brackets; empty for none."""
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> "Form":
@@ -63,6 +68,9 @@ class Form:
         count = given.get("count", 1)
         if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= MOST:
             raise FormError("count", f"between 1 and {MOST}")
+        in_reply_to = _text(given, "in_reply_to")
+        if in_reply_to and _MESSAGE_ID.fullmatch(in_reply_to) is None:
+            raise FormError("in_reply_to", "one Message-ID in brackets is wanted")
         return cls(
             sender=_address(given, "from"),
             recipient=_address(given, "to"),
@@ -71,16 +79,19 @@ class Form:
             html=_text(given, "html"),
             verdict=verdict,
             count=count,
+            in_reply_to=in_reply_to,
         )
 
     def mail(self, number: int) -> bytes:
         """The mail's bytes; `number` counts the copies from 1."""
-        mail = EmailMessage(policy=SMTP)
+        mail = EmailMessage(policy=_POLICY)
         mail["From"] = self.sender
         mail["To"] = self.recipient
         mail["Subject"] = self.subject + (f" ({number} of {self.count})" if self.count > 1 else "")
         mail["Date"] = format_datetime(datetime.now(UTC))
         mail["Message-ID"] = make_msgid(domain=self.sender.rpartition("@")[2])
+        if self.in_reply_to:
+            mail["In-Reply-To"] = mail["References"] = self.in_reply_to
         if self.verdict:
             mail[MAGIC_HEADER.title()] = self.verdict
         mail.set_content(self.text)

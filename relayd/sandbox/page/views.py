@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
+from relayd.sandbox.child import Sent
+from relayd.sandbox.outcomes import Ended
 from relayd.sandbox.page.book import Entry, Latency
 from relayd.sandbox.page.gauges import Lives, Point
 from relayd.sandbox.page.reading import FieldRow, Reading
 from relayd.sandbox.page.switch import Position
-from relayd.sandbox.page.words import meaning
+from relayd.sandbox.page.words import meaning, subject_of
 from relayd.sandbox.screen import decoded
 from relayd.sandbox.traces import Span
 from relayd.sandbox.waterfall import rows
@@ -16,26 +18,33 @@ MAX_LINE = 300
 MAX_RECIPIENTS = 10
 MAX_ROWS = 200
 MAX_DEAD_BODY = 20_000
+SES_DOMAIN = "email.amazonses.com"
+"""Of the Message-IDs that SES gives in the sandbox's region."""
 
 
 def line(entry: Entry) -> dict[str, Any]:
     """An entry as a line of the list."""
-    mail = entry.mail
+    mail, notice = entry.mail, entry.notice
+    recipients = mail.recipients if mail else (notice.mailbox,) if notice else ()
     return {
         "id": entry.entry_id,
         "number": entry.number,
         "at": entry.at,
         "state": entry.state,
-        "from": _cut(mail.source) if mail else "",
-        "to": [_cut(recipient) for recipient in mail.recipients[:MAX_RECIPIENTS]] if mail else [],
-        "subject": _cut(decoded(mail.subject[:2000])) if mail else "",
+        "from": _cut(mail.source) if mail else "relayd" if notice else "",
+        "to": [_cut(recipient) for recipient in recipients[:MAX_RECIPIENTS]],
+        "subject": _cut(decoded(mail.subject[:2000])) if mail else subject_of(notice.notice) if notice else "",
         "size": mail.size if mail else 0,
-        "is_mail": mail is not None,
+        "is_mail": mail is not None or notice is not None,
+        "is_notice": notice is not None,
         "outcomes": [
             {
                 "to": _cut(end.recipient),
                 "mailbox": _cut(end.mailbox),
                 "state": end.state,
+                "kind": end.kind,
+                "mask": _cut(end.mask),
+                "held": end.held,
                 "reason": end.reason,
                 "meaning": meaning(end.reason),
                 "ms": round((end.at - mail.published_at) * 1000, 1) if mail and end.state == "sent" else None,
@@ -53,6 +62,21 @@ def whole(entry: Entry) -> dict[str, Any]:
         "trace_id": entry.mail.trace_id if entry.mail else "",
         "body": entry.dead.body[:MAX_DEAD_BODY] if entry.dead else "",
     }
+
+
+def answers(sends: Sequence[tuple[Ended | None, Sent]]) -> list[dict[str, str]]:
+    """How each of them can be answered by whoever got it: the owner, or a stranger who got an owner's answer."""
+    return [
+        {
+            "version": str(sent.number),
+            "from": _cut(end.mailbox),
+            "to": _cut(sent.sender),
+            "in_reply_to": f"<{sent.message_id}@{SES_DOMAIN}>",
+            "hint": "the stranger, through the mask" if end.kind == "forward" else "the mask",
+        }
+        for end, sent in sends[:MAX_RECIPIENTS]
+        if end is not None and end.kind != "notice"
+    ]
 
 
 def trace(spans: Sequence[Span]) -> dict[str, Any]:

@@ -61,10 +61,16 @@ export const post = async (path, value) => {
 export const WORDS = {
   waiting: ["…", "on its way"],
   forwarded: ["✓", "forwarded"],
+  replied: ["↩", "replied"],
+  held: ["‖", "held back"],
   discarded: ["⊘", "discarded"],
   failed: ["!", "failed"],
   dead: ["✕", "dead-lettered"],
+  notice: ["✉", "notice"],
 };
+
+// What became of one delivery, as a word of those above.
+export const ended = (end) => (end.state === "sent" ? { forward: "forwarded", reply: "replied", notice: "notice" }[end.kind] : end.held ? "held" : end.state);
 
 export const badge = (state) =>
   h("span", { class: `badge ${state}` }, h("span", { "aria-hidden": "true" }, WORDS[state][0]), ` ${WORDS[state][1]}`);

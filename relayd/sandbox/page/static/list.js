@@ -21,8 +21,10 @@ export const begin = (start) => {
 const why = (mail) => {
   if (mail.dead) return mail.dead.reason;
   const ends = mail.outcomes.map((end) => {
-    if (end.state === "sent") return h("span", {}, `→ ${end.mailbox} `, h("span", { class: "figure" }, `in ${duration(end.ms)}`));
-    return h("span", {}, end.reason);
+    if (end.kind === "notice") return h("span", {}, end.reason || "written by relayd itself");
+    const by = end.kind === "reply" && end.mask ? `from ${end.mask} ` : "";
+    if (end.state === "sent") return h("span", {}, `${by}→ ${end.mailbox} `, h("span", { class: "figure" }, `in ${duration(end.ms)}`));
+    return h("span", {}, end.held ? `held back: ${end.reason}` : end.reason);
   });
   return ends.length ? ends : mail.is_mail ? "in the queue, or being worked on" : "";
 };
@@ -76,14 +78,15 @@ export const mark = () => {
 };
 
 const totals = (found) => {
-  const all = Object.keys(WORDS).reduce((sum, state) => sum + found[state], 0);
-  $("empty").hidden = all > 0;
-  $("more").hidden = all <= MOST;
-  say($("more"), `The newest ${MOST} of ${count(all)}.`);
+  const notices = found.notice;
+  const all = Object.keys(WORDS).reduce((sum, state) => sum + found[state], -notices);
+  $("empty").hidden = all + notices > 0;
+  $("more").hidden = all + notices <= MOST;
+  say($("more"), `The newest ${MOST} of ${count(all + notices)}.`);
   const parts = [["in", all], ...Object.entries(WORDS).map(([state, [, word]]) => [word, found[state], state])];
-  const kept = parts.filter(([, value, state]) => value > 0 || !["failed"].includes(state));
-  if ($("totals").children.length !== kept.length) {
-    $("totals").replaceChildren(...kept.map(([word, , state]) => h("li", { class: state }, h("b", {}), ` ${word}`)));
+  const kept = parts.filter(([, value, state]) => value > 0 || !["replied", "held", "failed", "notice"].includes(state));
+  if ([...$("totals").children].map((item) => item.className).join() !== kept.map(([, , state]) => state ?? "in").join()) {
+    $("totals").replaceChildren(...kept.map(([word, , state]) => h("li", { class: state ?? "in" }, h("b", {}), ` ${word}`)));
   }
   kept.forEach(([, value], index) => say($("totals").children[index].firstChild, count(value)));
 };

@@ -1,6 +1,6 @@
 // One mail: what became of it, its trace as a waterfall, its text and HTML, its header before and after, its source.
 
-import { $, badge, bytes, count, duration, get, h, plural, time } from "./dom.js";
+import { $, badge, bytes, count, duration, ended, get, h, plural, time } from "./dom.js";
 import { title } from "./list.js";
 
 const TABS = [
@@ -18,6 +18,11 @@ const CHANGES = {
 };
 
 let open = null; // { id, tab, version, whole, drawn }
+let facts = {};
+
+export const begin = (start) => {
+  facts = start.facts;
+};
 
 export const close = () => {
   open = null;
@@ -27,9 +32,10 @@ export const show = async (id, tab) => {
   const known = TABS.some(([name]) => name === tab) ? tab : "trace";
   if (open?.id === id) {
     open.tab = known;
+    open.given = true;
     return draw(true);
   }
-  open = { id, tab: known, version: "received", drawn: "" };
+  open = { id, tab: known, given: known === tab, version: "received", drawn: "" };
   $("detail").replaceChildren(h("p", { class: "hint" }, "…"));
   await refresh();
 };
@@ -42,6 +48,8 @@ export const refresh = async () => {
     const whole = await get(`/api/mails/${encodeURIComponent(id)}`);
     if (open?.id !== id) return;
     open.whole = whole;
+    // No mail came in before a notice, so there is no trace to begin with.
+    if (whole.is_notice && !open.given) open.tab = "text";
     if (!whole.versions.some((one) => one.version === open.version)) open.version = whole.versions[0]?.version ?? "";
     draw(false);
   } catch (error) {
@@ -61,7 +69,7 @@ const draw = (always) => {
   open.drawn = drawn;
   const focused = document.activeElement?.id;
   const panel = bodySame ? $("panel") : h("div", { id: "panel", role: "tabpanel", "aria-labelledby": `tab-${tab}`, tabindex: "0" });
-  $("detail").replaceChildren(back(), head(whole), outcomes(whole), whole.is_mail ? tabs(whole) : deadBody(whole), whole.is_mail ? panel : "");
+  $("detail").replaceChildren(back(), head(whole), outcomes(whole), answers(whole), whole.is_mail ? tabs(whole) : deadBody(whole), whole.is_mail ? panel : "");
   if (focused) $(focused)?.focus({ preventScroll: true });
   if (!bodySame && whole.is_mail) {
     open.bodyKey = bodyKey();
@@ -85,27 +93,41 @@ const head = (mail) =>
       mail.is_mail
         ? [h("dt", {}, "from"), h("dd", {}, mail.from || "<> (a bounce)"), h("dt", {}, "to"), h("dd", {}, mail.to.join(", "))]
         : [h("dt", {}, "message"), h("dd", {}, mail.id)],
-      h("dt", {}, "came in"),
-      h("dd", {}, time(mail.at), mail.is_mail ? `, ${bytes(mail.size)}` : ""),
+      h("dt", {}, mail.is_notice ? "written" : "came in"),
+      h("dd", {}, time(mail.at), mail.size ? `, ${bytes(mail.size)}` : ""),
     ),
   );
 
+const told = (end) => {
+  const word = ended(end);
+  const again = end.resends ? `, sent again ${plural(end.resends, "time")}` : "";
+  const hints = {
+    forwarded: () => `in ${duration(end.ms)}${again}`,
+    replied: () => `from ${end.mask}, in ${duration(end.ms)}${again}: the stranger sees the mask and nothing else`,
+    notice: () => "relayd tells an owner what they should know, at most once a day",
+  };
+  const hint = hints[word] ? hints[word]() : `${end.to ? `${end.to}: ` : ""}${end.meaning}`;
+  return h("li", {}, badge(word), h("b", {}, hints[word] ? end.mailbox : end.reason || end.state), h("span", { class: "hint" }, hint));
+};
+
 const outcomes = (mail) => {
-  const items = mail.outcomes.map((end) =>
-    h(
-      "li",
-      {},
-      badge(end.state === "sent" ? "forwarded" : end.state),
-      h("span", {}, end.state === "sent" ? h("b", {}, end.mailbox) : h("b", {}, end.reason || end.state)),
-      h("span", { class: "hint" }, end.state === "sent" ? `in ${duration(end.ms)}${end.resends ? `, sent again ${plural(end.resends, "time")}` : ""}` : `${end.to}: ${end.meaning}`),
-    ),
-  );
+  const items = mail.outcomes.map(told);
   if (mail.dead) items.unshift(h("li", {}, badge("dead"), h("b", {}, mail.dead.reason), h("span", { class: "hint" }, `${mail.dead.meaning} It waits in the dead-letter queue.`)));
   if (!items.length) items.push(h("li", {}, badge("waiting"), h("span", { class: "hint" }, "It waits in the queue, or is being worked on.")));
-  const kept = mail.outcomes.some((end) => end.state === "discarded");
-  const note = kept && h("p", { class: "hint" }, "Discarded is not destroyed: the mail stays in S3, and the ledger says why.");
-  return h("div", {}, h("ul", { class: "outcomes" }, ...items), note);
+  const held = mail.outcomes.filter((end) => end.held);
+  const gone = mail.outcomes.some((end) => end.state === "discarded" && !end.held && end.reason !== "released");
+  return h(
+    "div",
+    {},
+    h("ul", { class: "outcomes" }, ...items),
+    gone && h("p", { class: "hint" }, "Discarded is not destroyed: the mail stays in S3, and the ledger says why."),
+    held.length > 0 && h("p", { class: "hint" }, "It waits in the quarantine until somebody lets it go:"),
+    held.map((end) => h("pre", { class: "command" }, `. ${facts.environment}; relayd quarantine release ${end.held}`)),
+  );
 };
+
+// Whoever got it can answer, so that a person can play both sides of a conversation.
+const answers = (mail) => (mail.answers.length ? h("p", { class: "answers" }, ...mail.answers.map((one) => h("a", { class: "button", href: `#/answer/${mail.id}/${one.version}` }, `Answer as ${one.from}`))) : "");
 
 const deadBody = (mail) => h("div", {}, h("h3", {}, "The message on the queue"), h("pre", { class: "source", tabindex: "0" }, mail.body));
 
@@ -145,7 +167,7 @@ const tabs = (mail) => {
 };
 
 const versions = (mail) => {
-  const offered = open.tab === "headers" ? mail.versions.filter((one) => one.version !== "received") : mail.versions;
+  const offered = open.tab === "headers" && mail.versions[0]?.version === "received" ? mail.versions.filter((one) => one.version !== "received") : mail.versions;
   if (offered.length < 2) return null;
   return h(
     "select",
@@ -156,6 +178,7 @@ const versions = (mail) => {
 
 const fillPanel = async (panel) => {
   const { id, tab, whole } = open;
+  if (tab === "trace" && whole.is_notice) return panel.replaceChildren(h("p", { class: "hint" }, "relayd wrote it by itself: no mail led to it, and so no trace."));
   if (tab === "trace") return panel.replaceChildren(waterfall(whole.trace));
   if (!whole.versions.length) return panel.replaceChildren(h("p", { class: "hint" }, "Its bytes have been let go: only the newest mails keep them."));
   try {
@@ -211,8 +234,9 @@ const html = async (id, version) => {
 };
 
 const headers = async (id, version, whole) => {
-  const sent = version === "received" ? whole.versions.find((one) => one.version !== "received")?.version : version;
-  if (!sent) return [h("p", { class: "hint" }, "Nothing was sent on, so there is only one header:"), h("pre", { class: "source", tabindex: "0" }, (await get(at(id, version))).source.split(/\r?\n\r?\n/)[0])];
+  const came = whole.versions.some((one) => one.version === "received");
+  const sent = came && version === "received" ? whole.versions.find((one) => one.version !== "received")?.version : version;
+  if (!sent || !came) return [h("p", { class: "hint" }, came ? "Nothing was sent on, so there is only one header:" : "Nothing came in before it, so there is only one header:"), h("pre", { class: "source", tabindex: "0" }, (await get(at(id, version))).source.split(/\r?\n\r?\n/)[0])];
   const { fields } = await get(`${at(id, sent)}/headers`);
   const totals = Object.entries(CHANGES).map(([change, [sign, word]]) => h("li", { class: change }, h("span", { class: "sign" }, `${sign} `), `${count(fields.filter((field) => field.change === change).length)} ${word}`));
   const cell = (value, label) => h("td", { "data-label": label }, value ? h("span", {}, value) : h("span", { class: "none" }, "–"));

@@ -19,7 +19,8 @@ const route = () => {
     return mail.show(decodeURIComponent(id), tab);
   }
   mail.close();
-  if (!wide.matches && view === "write") scrollTo(0, 0);
+  if (!wide.matches && view) scrollTo(0, 0);
+  if (view === "answer" && id) return write.answer(decodeURIComponent(id), tab);
   return write.show();
 };
 
@@ -41,7 +42,7 @@ const look = async () => {
 };
 
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && location.hash.startsWith("#/mail")) location.hash = "#/";
+  if (event.key === "Escape" && /^#\/(mail|answer)/.test(location.hash)) location.hash = "#/";
 });
 
 const begin = async () => {
@@ -49,6 +50,7 @@ const begin = async () => {
   $("status").href = start.facts.status_url;
   write.begin(start);
   list.begin(start);
+  mail.begin(start);
   gauges.begin(write.burst);
   addEventListener("hashchange", route);
   route();

@@ -12,27 +12,15 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
+from bench.databases import Kind, database_url
 from relayd.sandbox.cloud.client import EmbeddedAws
-from tests.contract.databases import postgres_server
 from tests.process.cloud import Cloud, eventually
 
 DRAIN_SECONDS = 180.0
-
-
-@contextmanager
-def database_url(kind: str, folder: Path) -> Iterator[str]:
-    """A fresh database: a SQLite file, or a PostgreSQL server of our own."""
-    if kind == "sqlite":
-        yield f"sqlite:///{folder / 'relayd.sqlite'}"
-        return
-    with postgres_server() as server:
-        yield server.get_uri()
 
 
 def run(cloud: Cloud, *, mails: int, kills: int, seed: int) -> dict[str, object]:
@@ -81,7 +69,7 @@ def run(cloud: Cloud, *, mails: int, kills: int, seed: int) -> dict[str, object]
 @click.option("--seed", default=1, show_default=True)
 @click.option("--database", type=click.Choice(["sqlite", "postgres"]), default="sqlite", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def main(mails: int, kills: int, seed: int, database: str, as_json: bool) -> None:
+def main(mails: int, kills: int, seed: int, database: Kind, as_json: bool) -> None:
     """Kill the daemon at random moments and count what became of the mail."""
     with tempfile.TemporaryDirectory(prefix="relayd-kills-") as name, database_url(database, Path(name)) as url:
         folder = Path(name)

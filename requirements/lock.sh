@@ -10,4 +10,4 @@ compile() {
 }
 compile --extra postgres -o requirements/run.txt
 compile --extra postgres --extra sandbox -c requirements/run.txt -o requirements/sandbox.txt
-compile --all-extras -c requirements/sandbox.txt -o requirements/dev.txt
+compile --extra dev -c requirements/sandbox.txt -o requirements/dev.txt

@@ -6,6 +6,7 @@ left to expire because the send is in doubt.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import structlog
 
@@ -30,6 +31,8 @@ from relayd.telemetry import instruments
 
 log = structlog.get_logger(__name__)
 
+_Error = TypeVar("_Error", bound=Exception)
+
 BUSY_DELAY = 10.0
 """Seconds until a message is looked at again whose delivery somebody else has in hand, for each receive it has had."""
 
@@ -40,8 +43,8 @@ class Worked:
 
     outcome: Outcome | None
     reason: str = ""
-    holds: Sequence[HoldError] = ()
-    """What the engine should stop receiving for."""
+    troubles: Sequence[HoldError | TransientError] = ()
+    """What dependencies failed with: their limits and breakers go by it."""
     worked: frozenset[Dependency] = frozenset()
     """Dependencies that did their part in this attempt, whatever became of the message."""
     facts: Mapping[str, object] = field(default_factory=dict)
@@ -84,7 +87,7 @@ class Attempt:
         self._open: dict[str, Claim] = {}
         self._results: list[DeliveryResult] = []
         self._failures: list[_Failure] = []
-        self._holds: list[HoldError] = []
+        self._troubles: list[HoldError | TransientError] = []
         self._lost_lease: LeaseLostError | None = None
         self._deliveries: list[dict[str, object]] = []
         self.facts: dict[str, object] = {}
@@ -141,13 +144,13 @@ class Attempt:
             case StoppingError():
                 self._release(DeliveryResult("open", error.reason, released=True), claim)
             case LeaseLostError():
-                self._lost_lease = error
+                self._lost_lease = _bare(error)
                 self._release(DeliveryResult("open", error.reason, released=True), claim)
             case _:
                 self.note(error)
                 if not isinstance(error, RelaydError):
                     log.error("message_bug", message_id=self._message.message_id, exc_info=error)
-                self._failures.append(_Failure(error, claim))
+                self._failures.append(_Failure(_bare(error), claim))
 
     def failed_whole(self, error: Exception) -> None:
         """An error that ends the attempt: it meets every delivery that is still open, or else the message."""
@@ -170,7 +173,7 @@ class Attempt:
             self._results.append(DeliveryResult("open", error.reason, released=True))
         outcome = retry.settle_message(self._results)
         facts = {**self.facts, "deliveries": self._deliveries} if self._deliveries else self.facts
-        worked = Worked(outcome, outcome.reason, tuple(self._holds), frozenset(self.worked), facts)
+        worked = Worked(outcome, outcome.reason, tuple(self._troubles), frozenset(self.worked), facts)
         if self._lost_lease is not None:
             return replace(worked, outcome=None, reason=self._lost_lease.reason)
         return worked
@@ -215,8 +218,8 @@ class Attempt:
 
     def note(self, error: Exception) -> None:
         """A dependency failed, whatever it had done before in this attempt."""
-        if isinstance(error, HoldError):
-            self._holds.append(error)
+        if isinstance(error, HoldError | TransientError) and error.dependency is not None:
+            self._troubles.append(_bare(error))
             self.worked.discard(error.dependency)
 
     def _release(self, result: DeliveryResult, claim: Claim | None) -> None:
@@ -225,6 +228,7 @@ class Attempt:
                 self._ledger.give_back(claim)
             except RelaydError as error:
                 # It would expire by itself, but then look like the claim of a process that died.
+                self.note(error)
                 self._debts.give_back(claim)
                 log.warning("give_back_failed", delivery=claim.delivery_id, reason=error.reason)
         self._close(claim, result)
@@ -238,6 +242,14 @@ class Attempt:
             self._deliveries.append(
                 {"delivery": claim.delivery_id, "state": result.state, "reason": result.reason, **shown}
             )
+
+
+def _bare(error: _Error) -> _Error:
+    """The error without the frames that it went through. They hold the mail and the request that carried it, whose
+    memory is given to others as soon as the attempt has ended; the error is kept until the message is settled.
+    """
+    error.__traceback__ = error.__context__ = error.__cause__ = None
+    return error
 
 
 def is_charged(error: Exception) -> bool:

@@ -6,6 +6,7 @@ fakes and on the real adapters alike.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Protocol
@@ -230,6 +231,31 @@ class Notices(Protocol):
 
     def ended(self, notice_id: str, outcome: str) -> None:
         """The notice was sent, or never will be."""
+        ...
+
+
+class Memory(Protocol):
+    """What mails may take of this process."""
+
+    def reserve(self, size: int, left: Callable[[], float]) -> AbstractContextManager[None]:
+        """Memory for working on a mail of `size` bytes while the context lasts. `left` tells how many seconds it may be
+        waited for, and is asked again while that lasts: a stop shortens it. Entering the context raises
+        TransientError("memory_full"), not charged, where there is none so soon.
+        """
+        ...
+
+
+class Pace(Protocol):
+    """How fast mail may be sent."""
+
+    def wait(self, left: Callable[[], float]) -> bool:
+        """Wait for the right to send one mail. `left` tells how many seconds that may take, and is asked again while it
+        does: a stop shortens it. False, and no right, where they do not suffice.
+        """
+        ...
+
+    def throttled(self) -> None:
+        """SES refused a mail because of the rate."""
         ...
 
 

@@ -9,6 +9,7 @@ how: `deciding`, `writing`, `sending`.
 
 import random
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import assert_never
 
@@ -27,7 +28,7 @@ from relayd.errors import (
     TransientError,
 )
 from relayd.feedback import Listener
-from relayd.mail import letter
+from relayd.fetching import Fetcher
 from relayd.mail.replies import ReplyLeakError
 from relayd.model.address import Address
 from relayd.model.decision import Decision, Discard, Forward, Quarantine, Reply
@@ -36,10 +37,10 @@ from relayd.model.feedback import Feedback
 from relayd.model.mask import Mask
 from relayd.model.message import Message
 from relayd.model.notice import NoticeKind, OwnerNotice
-from relayd.model.notification import InlineContent, Notice, Received, S3Content
+from relayd.model.notification import Notice, Received, S3Content
 from relayd.ports import Lease
 from relayd.rules import inbound
-from relayd.sending import Sender, about
+from relayd.sending import Sender
 from relayd.stages import Claimed, Decided, Decoded, Delivery, Fetched, Ports, RelaySettings
 from relayd.telemetry import instruments, names, spans
 from relayd.wire import compact
@@ -75,7 +76,8 @@ class Relay:
         self._decoder = Decoder(settings, ports.certificates)
         self._decider = Decider(ports.directory, ports.clock, settings)
         self._writer = Writer(ports.directory, ports.ledger, settings)
-        self._sender = Sender(ports.mailer, ports.ledger, ports.clock, self._debts, settings.send_seconds)
+        self._fetcher = Fetcher(ports.store, ports.memory, settings.send_seconds)
+        self._sender = Sender(ports, self._debts, settings.send_seconds)
         self._listener = Listener(ports.feedbacks, ports.clock)
 
     def work(self, lease: Lease) -> Worked:
@@ -99,6 +101,10 @@ class Relay:
         self._debts.pay(self._ports.ledger)
 
     def _route(self, lease: Lease, attempt: Attempt) -> None:
+        with ExitStack() as reserved:
+            self._steps(lease, attempt, reserved)
+
+    def _steps(self, lease: Lease, attempt: Attempt, reserved: ExitStack) -> None:
         decoded = self._decode(lease.message, attempt)
         match decoded:
             case Notice():
@@ -115,20 +121,22 @@ class Relay:
             return
         # A mail that could not be sent any more need not be fetched.
         lease.fence(self._settings.send_seconds)
-        fetched = self._fetch(claimed)
+        fetched = self._fetcher.fetch(claimed, lease, reserved)
         if isinstance(decoded.received.content, S3Content):
             attempt.worked.add("s3")
-        attempt.facts["bytes"] = len(fetched.raw)
+        attempt.facts["bytes"] = fetched.letter.size
         judged = self._judge(fetched, attempt)
-        forms: dict[Address, Forms] = {}
+        recipient: Address | None = None
+        forms: Forms | None = None
         for delivery in judged.claimed.deliveries:
             try:
                 self._make(delivery.decision.mask)
-                if delivery.recipient not in forms:
-                    forms[delivery.recipient] = self._writer.forms(judged, delivery)
-                ses_id = self._send(delivery, forms[delivery.recipient], judged, lease)
+                if forms is None or delivery.recipient != recipient:
+                    # In place of the last recipient's: there is memory for one written mail, not for fifty.
+                    recipient, forms = delivery.recipient, self._writer.forms(judged, delivery)
+                ses_id = self._send(delivery, forms, judged, lease)
                 attempt.worked.add("ses")
-                instruments.trackers(forms[delivery.recipient].current.trackers)
+                instruments.trackers(forms.current.trackers)
                 self._sender.record(delivery.claim, ses_id, lease, attempt)
                 attempt.sent(delivery.claim, ses_id)
             except ReplyLeakError as error:
@@ -205,7 +213,10 @@ class Relay:
                 attempt.claimed(answer)
                 if answer.previous_trace is not None:
                     spans.link(answer.previous_trace)
-                return answer
+                if not answer.resend or self._settings.resend_doubts:
+                    return answer
+                instruments.in_doubt("given_up")
+                attempt.failed(PermanentError(IN_DOUBT), answer)
             case Busy():
                 attempt.busy(answer.seconds)
             case Settled():
@@ -228,22 +239,6 @@ class Relay:
         message_id = decoded.message.message_id
         self._ports.ledger.discarded(key, decision.reason, message_id=message_id, concern=concern, held=held)
         attempt.discarded(decision.reason)
-
-    def _fetch(self, claimed: Claimed) -> Fetched:
-        content = claimed.decided.decoded.received.content
-        match content:
-            case InlineContent():
-                data = content.data
-            case S3Content():
-                with spans.step(
-                    names.FETCH, {names.BUCKET: content.bucket, names.KEY: content.key}, measure=("s3", "fetch")
-                ) as span:
-                    with about(f"{content.bucket}/{content.key}"):
-                        data = self._ports.store.fetch(content, admit_any)
-                    span.set_attribute(names.MAIL_BYTES, len(data))
-            case _:
-                assert_never(content)
-        return Fetched(claimed, letter.parse(data), data)
 
     def _judge(self, fetched: Fetched, attempt: Attempt) -> Fetched:
         """Decide again, on the mail's own headers, where SES had cut the notification's short."""
@@ -319,7 +314,3 @@ class Relay:
 def ends_attempt(error: Exception) -> bool:
     """Whether an error of one delivery is one of the whole message, so that the others need not be tried."""
     return isinstance(error, LeaseLostError | StoppingError) or (isinstance(error, HoldError) and error.wide)
-
-
-def admit_any(size: int) -> None:
-    """Every size that the store's own bound lets through."""

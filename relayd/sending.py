@@ -9,12 +9,13 @@ from relayd.attempt import Attempt
 from relayd.debts import Debts
 from relayd.errors import HoldError, InDoubtError, RelaydError, TransientError
 from relayd.model.delivery import DELIVERY_TAG, Claim, Draft
-from relayd.ports import Clock, Lease, Ledger, Mailer, Outgoing
-from relayd.stages import Delivery, Ready
+from relayd.ports import Lease, Outgoing
+from relayd.stages import Delivery, Ports, Ready
 from relayd.telemetry import instruments, names, spans
 
 log = structlog.get_logger(__name__)
 
+THROTTLED = "ses_throttled"
 RECORD_RETRY = 0.1
 RECORD_RETRY_CAP = 5.0
 """Seconds between tries to record a send that SES accepted."""
@@ -23,15 +24,20 @@ RECORD_RETRY_CAP = 5.0
 class Sender:
     """Sends what was written, under a lease and a claim. Between sends it keeps only what the ledger is owed."""
 
-    def __init__(self, mailer: Mailer, ledger: Ledger, clock: Clock, debts: Debts, send_seconds: float) -> None:
-        self._mailer = mailer
-        self._ledger = ledger
-        self._clock = clock
+    def __init__(self, ports: Ports, debts: Debts, send_seconds: float) -> None:
+        self._mailer = ports.mailer
+        self._pace = ports.pace
+        self._ledger = ports.ledger
+        self._clock = ports.clock
         self._debts = debts
         self._send_seconds = send_seconds
 
     def send(self, delivery: Delivery, ready: Ready, lease: Lease, message_id: str | None) -> str:
         """Send, and return SES's id. `message_id` is the Message-ID that the mail came with."""
+        if not self._pace.wait(lambda: lease.left() - self._send_seconds):
+            # A lease that was lost, or a stop, is the reason then, and not the pace.
+            lease.fence(self._send_seconds)
+            raise TransientError("ses_paced", charged=False)
         # Before the one irreversible step: enough lease for the call, the claim ours, and `sending` durable.
         lease.fence(self._send_seconds)
         draft = Draft(len(ready.data), message_id, ready.trackers)
@@ -46,7 +52,9 @@ class Sender:
         try:
             with spans.measure("ses", "send"), about(subject):
                 return self._mailer.send(mail)
-        except RelaydError:
+        except RelaydError as error:
+            if error.reason == THROTTLED:
+                self._pace.throttled()
             raise
         except Exception as error:
             # A bug after the call began: nobody knows whether SES has the mail, so it must not simply be retried.

@@ -12,7 +12,7 @@ from relayd.model.decision import Decision, Forward, Reply
 from relayd.model.delivery import Claim
 from relayd.model.message import Message
 from relayd.model.notification import Received
-from relayd.ports import Certificates, Clock, Directory, Feedbacks, Ledger, Mailer, MailStore, Notices
+from relayd.ports import Certificates, Clock, Directory, Feedbacks, Ledger, Mailer, MailStore, Memory, Notices, Pace
 from relayd.rules.evidence import Evidence, Limits
 
 
@@ -35,6 +35,8 @@ class RelaySettings:
     ses_domain: str
     """What stands behind the @ of the Message-IDs that SES gives in our region."""
     limits: Limits
+    resend_doubts: bool
+    """Whether a send in doubt is repeated once; else it is for a person at once."""
     notice_from: str = field(repr=False)
     """The address that notices come from."""
     trackers: TrackerList | None = field(repr=False, default=None)
@@ -54,6 +56,8 @@ class Ports:
     feedbacks: Feedbacks
     notices: Notices
     certificates: Certificates
+    memory: Memory
+    pace: Pace
     clock: Clock
 
 
@@ -106,7 +110,6 @@ class Fetched:
 
     claimed: Claimed
     letter: Letter
-    raw: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

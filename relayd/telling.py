@@ -9,9 +9,9 @@ from relayd.errors import ClaimLostError, HoldError, InDoubtError, PermanentErro
 from relayd.mail import hops
 from relayd.model.delivery import Busy, Claim, Concern, DeliveryKey, Draft, Lost, Settled
 from relayd.model.notice import PendingNotice
-from relayd.ports import Clock, Ledger, Mailer, Notices, Outgoing
+from relayd.ports import Outgoing
 from relayd.sending import Sender, tags
-from relayd.stages import RelaySettings
+from relayd.stages import Ports, RelaySettings
 from relayd.telemetry import instruments
 
 log = structlog.get_logger(__name__)
@@ -27,12 +27,12 @@ class Teller:
     without a mark.
     """
 
-    def __init__(self, notices: Notices, mailer: Mailer, ledger: Ledger, clock: Clock, settings: RelaySettings) -> None:
-        self._notices = notices
-        self._ledger = ledger
+    def __init__(self, ports: Ports, settings: RelaySettings) -> None:
+        self._notices = ports.notices
+        self._ledger = ports.ledger
         self._settings = settings
         self._debts = Debts()
-        self._sender = Sender(mailer, ledger, clock, self._debts, settings.send_seconds)
+        self._sender = Sender(ports, self._debts, settings.send_seconds)
         self._stopping = False
 
     def stop(self) -> None:

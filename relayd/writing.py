@@ -49,12 +49,15 @@ class Writer:
         if not rebuild.would_be_refused(fetched.letter, rewritten):
             # What SES is known to refuse is not tried: the strict form carries it otherwise.
             yield _ready(plan.reply_address, rewritten, "rewritten")
+        # Of a large mail there is memory for one form, not for all of them.
+        del rewritten
         with spans.step(names.REWRITE):
-            rebuilt = rebuild.strict(fetched.letter, plan, fetched.raw)
+            rebuilt = rebuild.strict(fetched.letter, plan, fetched.letter.raw())
         yield _ready(plan.reply_address, rebuilt, "rebuilt")
-        if rebuild.fits(len(fetched.raw)):
+        del rebuilt
+        if rebuild.fits(fetched.letter.size):
             with spans.step(names.REWRITE):
-                attached = rebuild.as_attachment(fetched.letter, plan, fetched.raw)
+                attached = rebuild.as_attachment(fetched.letter, plan, fetched.letter.raw())
             yield _ready(plan.reply_address, attached, "attached")
 
     def _forward_plan(self, fetched: Fetched, recipient: Address, decision: Forward) -> ForwardPlan:

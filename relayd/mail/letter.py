@@ -31,6 +31,19 @@ class Letter:
     body: bytes = field(repr=False)
     other_from: bool = False
     """Whether some parsers see another From than those in `fields`."""
+    head: bytes = field(default=b"", repr=False)
+    """All bytes above the body."""
+    shared: int = 0
+    """Bytes that the body has in common with the end of the head."""
+
+    @property
+    def size(self) -> int:
+        """Of the whole mail, in bytes."""
+        return len(self.head) + len(self.body) - self.shared
+
+    def raw(self) -> bytes:
+        """The whole mail as it came, put together anew: kept, it would take as much memory again as the body."""
+        return b"".join((self.head, memoryview(self.body)[self.shared :]))
 
     @cached_property
     def charset(self) -> str | None:
@@ -79,4 +92,5 @@ def parse(raw: bytes) -> Letter:
         raise PermanentError("mail_too_large", f"{len(raw)} bytes")
     block = read_block(raw)
     other_from = _OTHER_FROM.search(raw, 0, block.end) is not None
-    return Letter(block.fields, block.lead + raw[block.end :], other_from)
+    head, lead = raw[: block.end], block.lead
+    return Letter(block.fields, lead + raw[block.end :], other_from, head, len(lead))

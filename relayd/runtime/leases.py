@@ -40,6 +40,8 @@ class Lease:
         self.failures = 0
         self.extending = False
         self.lost = False
+        self.worker = ""
+        """The name of the thread that works on the message, for whoever has to look for a stuck one."""
 
     @property
     def message(self) -> Message:

@@ -11,8 +11,8 @@ import structlog
 from relayd.errors import HoldError, RelaydError
 from relayd.model.message import Message
 from relayd.ports import Clock, Queue
+from relayd.runtime.governor import Governor
 from relayd.runtime.health import HealthState
-from relayd.runtime.holds import Holds
 from relayd.runtime.leases import Keeper, Lease
 from relayd.runtime.slots import Slots
 from relayd.telemetry import instruments, spans
@@ -42,22 +42,25 @@ class Poller:
         *,
         slots: Slots,
         keeper: Keeper,
-        holds: Holds,
+        governor: Governor,
         health: HealthState,
         submit: Callable[[Lease], None],
         late: Callable[[Lease], None],
         wait: float,
+        stuck: Callable[[], int],
         polled: Polled | None = None,
     ) -> None:
+        """`stuck`: messages in hand that are long past their deadline."""
         self._queue = queue
         self._clock = clock
         self._slots = slots
         self._keeper = keeper
-        self._holds = holds
+        self._governor = governor
         self._health = health
         self._submit = submit
         self._late = late
         self._wait = wait
+        self._stuck = stuck
         self._polled = polled
         self._stop = clock.condition()
         self._stopping = False
@@ -91,14 +94,14 @@ class Poller:
 
     def _turn(self) -> float:
         """Receive once, if anything may be received. Returns the seconds to wait before the next turn."""
-        allowed = self._holds.allowance(self._slots.busy, self._slots.limit)
-        if allowed == 0:
-            return min(TURN, max(self._holds.pause_left(), 0.05))
+        if self._allowance() == 0:
+            return min(TURN, max(self._governor.pause_left(), 0.05))
         taken = self._slots.take(TURN)
         given = 0
         try:
-            # A stop may have come while no slot was free: another poll would keep it waiting for nothing.
-            wanted = 0 if self._stopping else min(taken, allowed)
+            # A stop may have come while no slot was free: another poll would keep it waiting for nothing. Or a breaker
+            # may have opened.
+            wanted = 0 if self._stopping else min(taken, self._allowance(taken))
             for lease in self._receive(wanted) if wanted else []:
                 self._submit(lease)
                 given += 1
@@ -106,6 +109,10 @@ class Poller:
             # Whoever was given a message gives its slot back; the rest goes back here.
             self._slots.give(taken - given)
         return 0.0
+
+    def _allowance(self, taken: int = 0) -> int:
+        # A worker that hangs has its slot; it must not have the one turn of a breaker's trial, too.
+        return self._governor.allowance(max(0, self._slots.busy - taken - self._stuck()))
 
     def _receive(self, wanted: int) -> list[Lease]:
         began = self._clock.time()

@@ -1,16 +1,16 @@
 """The Supervisor: starts the engine's threads and, on a stop, ends them in the one order that loses nothing."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import structlog
 
-from relayd.errors import RelaydError
+from relayd.errors import Dependency, RelaydError
 from relayd.ports import Clock, Queue, Thread
+from relayd.runtime.governor import GOVERNED, Governor, Probe
 from relayd.runtime.health import HealthState
-from relayd.runtime.holds import Holds
-from relayd.runtime.leases import Keeper
+from relayd.runtime.leases import Keeper, Lease
 from relayd.runtime.poller import Polled, Poller
 from relayd.runtime.settler import Settler
 from relayd.runtime.slots import Slots
@@ -49,6 +49,8 @@ class Chore:
     do: Callable[[], None]
     stop: Callable[[], None] = lambda: None
     """Told before the engine ends: begin nothing new."""
+    at_once: bool = False
+    """At the start too, and not only after a minute."""
 
 
 class Supervisor:
@@ -64,22 +66,32 @@ class Supervisor:
         chores: Sequence[Chore] = (),
         *,
         polled: Polled | None = None,
+        probes: Mapping[Dependency, Probe] | None = None,
+        governed: Collection[Dependency] = GOVERNED,
     ) -> None:
+        """`governed`: dependencies that the route needs, and that may hold it."""
         self._queue = queue
         self._clock = clock
         self._settings = settings
         self._health = health
-        self._chores = chores
+        self._chores = (*chores, Chore("wedged", WEDGED_MARGIN, self._tell_wedged))
+        self._told_wedged: set[Lease] = set()
         self._chore_threads: list[Thread] = []
         self._polled = polled
         self._stop = clock.condition()
         self._stopping = False
         self.slots = Slots(clock, settings.concurrency)
-        self.holds = Holds(clock, health.condition)
+        self.governor = Governor(clock, settings.concurrency, probes, health.condition, dependencies=governed)
         self.keeper = Keeper(queue, clock, visibility=settings.visibility, deadline=settings.deadline)
         self.settler = Settler(queue, clock, bound=settings.concurrency * 2)
         self._turn = Turn(
-            route, queue, clock, keeper=self.keeper, settler=self.settler, holds=self.holds, condition=health.condition
+            route,
+            queue,
+            clock,
+            keeper=self.keeper,
+            settler=self.settler,
+            governor=self.governor,
+            condition=health.condition,
         )
         self._route = route
         self._workers = Workers(clock, self.slots, self._turn)
@@ -87,20 +99,22 @@ class Supervisor:
 
     def start(self) -> None:
         """Begin to poll."""
-        self._health.watch(slots=self.slots.limit, wedged=self.wedged, paused=lambda: bool(self.holds.held()))
+        self._health.watch(slots=self.slots.limit, wedged=self.wedged, paused=lambda: bool(self.governor.held()))
         self._health.poll_turned(self._clock.monotonic())
         self._poller = Poller(
             self._queue,
             self._clock,
             slots=self.slots,
             keeper=self.keeper,
-            holds=self.holds,
+            governor=self.governor,
             health=self._health,
             submit=self._workers.submit,
             late=self._turn.hand_back,
             wait=self._settings.wait,
+            stuck=self.wedged,
             polled=self._polled,
         )
+        self._clock.spawn("prober", self.governor.run)
         self._chore_threads = [self._clock.spawn(chore.name, partial(self._repeat, chore)) for chore in self._chores]
 
     def stop(self) -> bool:
@@ -146,8 +160,8 @@ class Supervisor:
             "unsettled": self.settler.pending(),
             "oldest_in_flight_seconds": round(now - in_hand[0].received_at, 1) if in_hand else 0.0,
             "wedged": self.wedged(),
-            "held": self.holds.held(),
-            "pause_left_seconds": round(self.holds.pause_left(), 1),
+            "held": self.governor.held(),
+            "dependencies": self.governor.states(),
             "stopping": self._stopping,
         }
 
@@ -157,8 +171,21 @@ class Supervisor:
 
     def wedged(self) -> int:
         """How many messages are past their deadline, and a margin, and still being worked on."""
+        return len(self._wedged())
+
+    def _wedged(self) -> set[Lease]:
         limit = self._clock.monotonic() - WEDGED_MARGIN
-        return sum(lease.deadline < limit for lease in self.keeper.in_hand())
+        return {lease for lease in self.keeper.in_hand() if lease.deadline < limit}
+
+    def _tell_wedged(self) -> None:
+        """Name each stuck worker once: its thread can be looked for (py-spy dump), and nothing else tells of it."""
+        found = self._wedged()
+        now = self._clock.monotonic()
+        for lease in found - self._told_wedged:
+            past = round(now - lease.deadline, 1)
+            message_id = lease.message.message_id
+            log.error("worker_wedged", worker=lease.worker, message_id=message_id, seconds_past_deadline=past)
+        self._told_wedged = found
 
     def _pay_debts(self) -> None:
         try:
@@ -173,12 +200,13 @@ class Supervisor:
         with self._stop:
             self._stopping = True
             self._stop.notify_all()
+        self.governor.stop()
         for chore in self._chores:
             chore.stop()
 
     def _repeat(self, chore: Chore) -> None:
         # Soon after the start as well: a daemon that is restarted each day would never come to a daily chore.
-        wait = min(CHORE_FIRST, chore.every)
+        wait = 0.0 if chore.at_once else min(CHORE_FIRST, chore.every)
         while not self._stopped_within(wait):
             wait = chore.every
             try:

@@ -9,7 +9,7 @@ from relayd.attempt import Worked
 from relayd.errors import RelaydError, StoppingError
 from relayd.model.message import Accepted, Deferred, Message, Outcome, Rejected, Released
 from relayd.ports import Clock, Queue
-from relayd.runtime.holds import Holds
+from relayd.runtime.governor import Governor
 from relayd.runtime.leases import Keeper, Lease
 from relayd.runtime.settler import Settlement, Settler
 from relayd.telemetry import instruments, names, spans
@@ -50,7 +50,7 @@ class Turn:
         *,
         keeper: Keeper,
         settler: Settler,
-        holds: Holds,
+        governor: Governor,
         condition: Callable[[str, str | None], None],
     ) -> None:
         """`condition` is told what stands against being ready, and None when it is well again."""
@@ -59,7 +59,7 @@ class Turn:
         self._clock = clock
         self._keeper = keeper
         self._settler = settler
-        self._holds = holds
+        self._governor = governor
         self._condition = condition
         self._lock = clock.condition()
         self._parking = False
@@ -130,14 +130,11 @@ class Turn:
     def _work(self, lease: Lease) -> Worked:
         if self._settler.was_finished(lease.message.message_id):
             return Worked(Accepted("finished_before"))
+        began = self._clock.monotonic()
         worked = self._route.work(lease)
-        self._holds.succeeded(worked.worked)
-        for error in worked.holds:
-            pause = self._holds.met(error, lease.message.message_id)
-            if error.wide:
-                # Not back before it is worth a try. What may be one object's trouble keeps its own, growing delay.
-                worked = worked.later(pause)
-        return worked
+        pause = self._governor.heard(worked.worked, worked.troubles, lease.message.message_id, began)
+        # Not back before it is worth a try.
+        return worked.later(pause)
 
     def _dead_letter(self, message: Message, outcome: Rejected) -> Outcome:
         """Copy first; the message itself is deleted only after its copy is safe."""

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 from relayd.ports import Clock
 from relayd.runtime.leases import Lease
@@ -19,7 +20,8 @@ class Workers:
         self._given: deque[Lease] = deque()
         self._stopping = False
         for number in range(slots.limit):
-            clock.spawn(f"worker-{number + 1}", self._run)
+            name = f"worker-{number + 1}"
+            clock.spawn(name, partial(self._run, name))
 
     def submit(self, lease: Lease) -> None:
         """Work on a message. Its slot has been taken; it is given back here, whatever becomes of the message."""
@@ -33,7 +35,7 @@ class Workers:
             self._stopping = True
             self._changed.notify_all()
 
-    def _run(self) -> None:
+    def _run(self, name: str) -> None:
         while True:
             with self._changed:
                 while not self._given:
@@ -41,6 +43,7 @@ class Workers:
                         return
                     self._changed.wait()
                 lease = self._given.popleft()
+            lease.worker = name
             try:
                 self._turn(lease)
             finally:

@@ -66,6 +66,8 @@ class Settings:
     ses_read_seconds: float
     events_queue_url: str | None
     in_doubt_seconds: float
+    in_doubt: Literal["resend", "hold"]
+    memory_budget_mb: int
     daily_mails: int
     daily_megabytes: int
     daily_replies: int

@@ -203,6 +203,20 @@ SETTINGS: tuple[Setting, ...] = (
         "300",
     ),
     Setting(
+        "RELAYD_IN_DOUBT",
+        "in_doubt",
+        forms.one_of("resend", "hold"),
+        "A send in doubt: `resend` it once, or `hold` it as a dead letter for a person.",
+        "resend",
+    ),
+    Setting(
+        "RELAYD_MEMORY_BUDGET_MB",
+        "memory_budget_mb",
+        forms.whole(64, 1_000_000),
+        "Megabytes that the mails in hand may take; a mail takes six times its size.",
+        "256",
+    ),
+    Setting(
         "RELAYD_DAILY_MAILS",
         "daily_mails",
         forms.whole(1, 100_000_000),

@@ -50,7 +50,10 @@ _operation_duration = _histogram(names.OPERATION_DURATION, CALL_SECONDS)
 _dependency_duration = _histogram(names.DEPENDENCY_DURATION, CALL_SECONDS)
 _queue_time = _histogram(names.QUEUE_TIME, QUEUE_SECONDS)
 
+_breaker_changes = _counter(names.BREAKER_CHANGES, "{change}")
+
 _in_flight_sources: list[Callable[[], int]] = []
+_gauge_sources: dict[str, Callable[[], Mapping[str, float]]] = {}
 
 
 def _observe_in_flight(_options: CallbackOptions) -> Iterable[Observation]:
@@ -60,6 +63,31 @@ def _observe_in_flight(_options: CallbackOptions) -> Iterable[Observation]:
 _meter.create_observable_gauge(
     names.IN_FLIGHT, [_observe_in_flight], unit="{message}", description=names.INSTRUMENTS[names.IN_FLIGHT]
 )
+
+
+def _watched(name: str, unit: str) -> None:
+    def observe(_options: CallbackOptions) -> Iterable[Observation]:
+        source = _gauge_sources.get(name)
+        found = source() if source is not None else {}
+        return [Observation(value, {"dependency": label} if label else {}) for label, value in found.items()]
+
+    _meter.create_observable_gauge(name, [observe], unit=unit, description=names.INSTRUMENTS[name])
+
+
+_watched(names.LIMIT, "{message}")
+_watched(names.BREAKER, "1")
+_watched(names.MEMORY_RESERVED, "By")
+_watched(names.PACE, "{mail}/s")
+
+
+def watch(name: str, source: Callable[[], Mapping[str, float]]) -> None:
+    """Ask `source` at each collection for a gauge's values, by dependency; the key is empty where there is but one."""
+    _gauge_sources[name] = source
+
+
+def breaker(dependency: str, state: str) -> None:
+    """A dependency's breaker changed to this state."""
+    _breaker_changes.add(1, {"dependency": label(dependency), "state": label(state)})
 
 
 def messages_consumed(count: int) -> None:

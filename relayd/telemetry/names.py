@@ -90,6 +90,11 @@ QUEUE_TIME = "relayd.queue.time"
 LEASES = "relayd.leases"
 IN_DOUBT = "relayd.in_doubt"
 IN_FLIGHT = "relayd.in_flight"
+LIMIT = "relayd.limit"
+BREAKER = "relayd.breaker"
+BREAKER_CHANGES = "relayd.breaker.changes"
+MEMORY_RESERVED = "relayd.memory.reserved"
+PACE = "relayd.pace"
 FEEDBACK = "relayd.feedback"
 ALERTS = "relayd.alerts"
 NOTICES = "relayd.notices"
@@ -109,6 +114,11 @@ INSTRUMENTS = MappingProxyType(
         LEASES: "Leases, by `event`: `extended`, `lost`.",
         IN_DOUBT: "Sends whose end is not known, by `event`: `doubt`, `resend`, `given_up`.",
         IN_FLIGHT: "Messages in hand now.",
+        LIMIT: "Messages that may be in hand for a `dependency`'s sake.",
+        BREAKER: "A `dependency`'s breaker: 0 closed, 1 half open, 2 open.",
+        BREAKER_CHANGES: "Changes of a `dependency`'s breaker, by `state`.",
+        MEMORY_RESERVED: "Bytes of RELAYD_MEMORY_BUDGET_MB that mails in hand have reserved.",
+        PACE: "Mails a second that are sent at most; 0 while nobody knows what the account may send.",
         FEEDBACK: "SES's events about sent mail, by `kind` and whether the ledger knew the delivery (`matched`).",
         ALERTS: "What an operator should look into, by `word`: `suppressed`, ...",
         NOTICES: "Mails of our own to owners, by `kind` and `outcome`.",
@@ -144,8 +154,14 @@ LOG_EVENTS = MappingProxyType(
         "notice_deferred": "A notice could not be sent now; it waits.",
         "notice_ended": "A notice was sent, or never will be.",
         # Dependencies.
-        "hold_began": "A dependency is unusable: receiving pauses, mail waits in the queue untouched.",
-        "hold_ended": "The dependency works again.",
+        "breaker_opened": "A dependency is unusable: receiving pauses, mail waits in the queue untouched.",
+        "breaker_trying": "The dependency answers again: one message goes first, then more by steps.",
+        "breaker_closed": "The dependency works again, with all slots.",
+        "limit_lowered": "A dependency failed or throttled: fewer messages are taken in hand for now.",
+        "account_unknown": "SES could not be asked what the account may send.",
+        "probe_failed": "A bug in a probe; it counts as a failed probe.",
+        "pace_changed": "SES throttled, or the account's rate is another one: mails a second from now on.",
+        "worker_wedged": "A worker is stuck past its message's deadline; `worker` names the thread.",
         "poll_failed": "A receive failed; the next one follows after `retry_seconds`.",
         "poll_held": "The queue is missing or denied: not ready, and retried until it is mended.",
         "poll_recovered": "Receiving works again.",

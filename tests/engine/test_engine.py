@@ -373,7 +373,7 @@ def test_an_outage_is_held_and_charges_nothing() -> None:
     daemon = world.daemon()
     daemon.start()
     world.clock.sleep(600)
-    assert daemon.holds.held() == {"ses": "ses_paused"}
+    assert daemon.governor.held() == {"ses": "ses_paused"}
     assert world.health.ready()[0] is False
     assert world.until(lambda: not world.queue.left, within=2 * 3600)
     assert world.health.ready()[0] is True
@@ -554,14 +554,14 @@ def test_a_certificate_that_cannot_be_fetched_is_a_hold() -> None:
     daemon = world.daemon()
     daemon.start()
     world.clock.sleep(1800)
-    assert daemon.holds.held() == {"certificates": "certificate_unavailable"}
+    assert daemon.governor.held() == {"certificates": "certificate_unavailable"}
     assert len(world.queue.left) == 5
     assert world.queue.dead_letters == []
     assert world.store.fetches == []
     assert len(unfetchable.asked) < 20
     unfetchable.certificate = samples.certificate(samples.key())
     assert world.until(lambda: not world.queue.left)
-    assert daemon.holds.held() == {}
+    assert daemon.governor.held() == {}
     assert daemon.stop()
     assert len(world.mailer.sent) == 5
 
@@ -593,6 +593,6 @@ def test_a_forged_message_cannot_make_an_outage() -> None:
     daemon = world.daemon()
     daemon.start()
     assert world.until(lambda: not world.queue.left)
-    assert daemon.holds.held() == {}
+    assert daemon.governor.held() == {}
     assert daemon.stop()
     assert {letter.reason for letter in world.queue.dead_letters} == {"foreign_certificate", "foreign_topic"}

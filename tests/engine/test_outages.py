@@ -80,7 +80,7 @@ def test_liveness_is_green_all_through_a_database_outage() -> None:
         alive, reason = world.health.live(world.clock.monotonic())
         assert alive, reason
     assert not world.health.ready()[0]
-    assert daemon.holds.held() == {"database": "database_unavailable"}
+    assert daemon.governor.held() == {"database": "database_unavailable"}
     world.ledger.fail_with = None
     assert world.until(lambda: not world.queue.left)
     assert daemon.stop()
@@ -121,7 +121,7 @@ def test_mail_that_needs_no_s3_does_not_end_a_hold_of_s3() -> None:
     for number in range(50):
         world.queue.publish(inline(f"inline-{number}"))
         world.clock.sleep(20)
-        assert daemon.holds.held() == {"s3": "credentials_refused"}
+        assert daemon.governor.held() == {"s3": "credentials_refused"}
     assert world.mailer.sent
     assert not conditions.ended
     assert all(world.queue.receive_count(message_id) < 20 for message_id in stored)
@@ -137,12 +137,12 @@ def test_a_success_of_the_database_ends_its_hold(kind: str) -> None:
     daemon = world.daemon()
     daemon.start()
     world.clock.sleep(3)
-    assert daemon.holds.held() == {"database": "database_unavailable"}
+    assert daemon.governor.held() == {"database": "database_unavailable"}
     world.ledger.fail_with = None
     for number in range(60):
         world.mail(f"mail-{number}", body=notification(f"mail-{number}", **verdicts))  # type: ignore[arg-type]
     assert world.until(lambda: not world.queue.left, within=600)
-    assert not daemon.holds.held()
+    assert not daemon.governor.held()
     assert world.health.ready()[0]
     assert daemon.stop()
 

@@ -27,7 +27,7 @@ def test_mail_to_one_bad_mailbox_never_holds_up_the_rest(bad: int, seed: int) ->
     world.clock.sleep(bad * 20 + 400)
     world.mail("good")
     assert world.until(lambda: world.sent_mail_ids() == ["me@owner.example"], within=60)
-    assert not daemon.holds.held()
+    assert not daemon.governor.held()
     assert daemon.stop()
 
 
@@ -69,7 +69,7 @@ def test_a_permanent_failure_while_the_ledger_fails_leaks_nothing() -> None:
     daemon = world.daemon()
     daemon.start()
     world.clock.sleep(3)
-    assert daemon.holds.held() == {"database": "database_unavailable"}
+    assert daemon.governor.held() == {"database": "database_unavailable"}
     assert daemon.in_flight() == 0
     assert len(world.queue.left) == 4
     outage.clear()

@@ -4,12 +4,16 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from relayd.errors import Dependency
 from relayd.feedback import FeedbackRoute
 from relayd.mail.trackers import TrackerList
 from relayd.ports import Certificates
 from relayd.relay import Relay
 from relayd.rules.evidence import Limits
+from relayd.runtime.governor import Probe
 from relayd.runtime.health import HealthPart, HealthState
+from relayd.runtime.memory import MemoryBudget
+from relayd.runtime.pace import Pace
 from relayd.runtime.supervisor import Chore, EngineSettings, Supervisor
 from relayd.runtime.watermark import Watermark
 from relayd.stages import Ports, RelaySettings
@@ -100,6 +104,11 @@ class World:
     in_doubt_seconds: float | None = None
     """How long a send in doubt waits for SES's word on it, as far as events are listened to; None: there are none."""
     limits: Limits = field(default_factory=Limits)
+    resend_doubts: bool = True
+    memory_budget: int = 256_000_000
+    rate: float | None = None
+    """Mails a second that the account may send, as far as the pace knows."""
+    probes: dict[Dependency, Probe] = field(default_factory=dict)
     trackers: TrackerList | None = None
     tracker_warning: str | None = None
     clock: VirtualClock = field(init=False)
@@ -118,11 +127,21 @@ class World:
         self.mask = self.directory.add("shop@mask.example", "me@owner.example")
         self.certificates: Certificates = NoCertificates()
         self.health = HealthState(turn_limit=self.wait + 35)
+        self.memory = MemoryBudget(self.clock, self.memory_budget)
+        self.pace = Pace(self.clock, self.rate)
         self.watermark = Watermark(self.clock, self.in_doubt_seconds or 0.0, self.retry_hours * 3600)
 
     def daemon(self, mailer: FakeMailer | None = None, chores: Sequence[Chore] = ()) -> Supervisor:
         """A supervisor that has not started yet."""
-        ports = Ports(
+        relay = Relay(self._ports(mailer), self._settings(), jitter=lambda: 0.5, **self._doubts())
+        engine = self._engine(self.concurrency)
+        return Supervisor(self.queue, relay, self.clock, self.health, engine, chores, probes=self.probes)
+
+    def _doubts(self) -> dict[str, Callable[[], float]]:
+        return {} if self.in_doubt_seconds is None else {"doubt_seconds": self.watermark.doubt_seconds}
+
+    def _ports(self, mailer: FakeMailer | None = None) -> Ports:
+        return Ports(
             store=self.store,
             mailer=mailer or self.mailer,
             directory=self.directory,
@@ -130,11 +149,10 @@ class World:
             feedbacks=self.feedbacks,
             notices=self.notices,
             certificates=self.certificates,
+            memory=self.memory,
+            pace=self.pace,
             clock=self.clock,
         )
-        doubts = {} if self.in_doubt_seconds is None else {"doubt_seconds": self.watermark.doubt_seconds}
-        relay = Relay(ports, self._settings(), jitter=lambda: 0.5, **doubts)
-        return Supervisor(self.queue, relay, self.clock, self.health, self._engine(self.concurrency), chores)
 
     def listener(self) -> Supervisor:
         """The engine of the events queue, which has not started yet."""
@@ -142,11 +160,19 @@ class World:
             self.feedbacks, self.ledger, self.certificates, self.clock, self._settings(), jitter=lambda: 0.5
         )
         health = HealthPart(self.health, "events")
-        return Supervisor(self.events, route, self.clock, health, self._engine(2), polled=self.watermark.polled)
+        return Supervisor(
+            self.events,
+            route,
+            self.clock,
+            health,
+            self._engine(2),
+            polled=self.watermark.polled,
+            governed=("database", "certificates"),
+        )
 
     def notices_chore(self) -> Chore:
         """What sends notices, every ten seconds as in the daemon."""
-        teller = Teller(self.notices, self.mailer, self.ledger, self.clock, self._settings())
+        teller = Teller(self._ports(), self._settings())
         return Chore("notices", 10.0, teller.tell, teller.stop)
 
     def _settings(self) -> RelaySettings:
@@ -161,6 +187,7 @@ class World:
             send_seconds=self.send_seconds,
             ses_domain="eu-west-1.amazonses.com",
             limits=self.limits,
+            resend_doubts=self.resend_doubts,
             notice_from="relayd@mask.example",
             trackers=self.trackers,
             tracker_warning=self.tracker_warning,

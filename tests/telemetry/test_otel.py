@@ -68,6 +68,11 @@ def test_every_instrument_is_served_under_its_name(telemetry: Telemetry) -> None
     instruments.notice("mask_disabled", "sent")
     instruments.verdicts({"spam": "GRAY", "virus": "PASS"})
     instruments.trackers(2)
+    instruments.breaker("s3", "open")
+    instruments.watch(names.LIMIT, lambda: {"s3": 8.0, "ses": 16.0})
+    instruments.watch(names.BREAKER, lambda: {"s3": 2.0})
+    instruments.watch(names.MEMORY_RESERVED, lambda: {"": 1024.0})
+    instruments.watch(names.PACE, lambda: {"": 14.0})
     with instruments.measure("queue", "receive"):
         pass
     assert metric(telemetry, "relayd_in_flight") == 3
@@ -76,6 +81,8 @@ def test_every_instrument_is_served_under_its_name(telemetry: Telemetry) -> None
     assert metric(telemetry, 'relayd_messages_total{outcome="accepted",reason="forwarded"}') == settled + 1
     assert metric(telemetry, 'relayd_verdicts_total{status="gray",verdict="spam"}') == 1
     assert metric(telemetry, 'relayd_verdicts_total{status="pass",verdict="virus"}') == 0
+    assert metric(telemetry, 'relayd_limit{dependency="ses"}') == 16
+    assert metric(telemetry, 'relayd_breaker{dependency="s3"}') == 2
     text = telemetry.metrics_text().decode()
     for name in names.INSTRUMENTS:
         assert f"# TYPE {name.replace('.', '_')}" in text

@@ -1,0 +1,22 @@
+"""Memory that is let go goes back to the system at once: a daemon must not keep what its largest mails once took."""
+
+import ctypes
+
+LARGE_BYTES = 256 * 1024
+"""Blocks from this size on are pages of their own. By itself glibc raises the threshold to the largest block that was
+ever freed, up to 32 MB, and then mails of less than that stay in the heap of each thread that had one: measured, mails
+of 20 MB took 650 MB in place of 310, and 510 MB stayed."""
+ARENAS = 2
+"""Heaps for small blocks. Python runs one thread at a time, so more of them only keep more."""
+
+# From glibc's malloc.h.
+_M_MMAP_THRESHOLD = -3
+_M_ARENA_MAX = -8
+
+
+def keep_small() -> None:
+    """Ask the C library for this. Call it before there are threads; a library that knows none of it is left alone."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, LARGE_BYTES)
+        mallopt(_M_ARENA_MAX, ARENAS)

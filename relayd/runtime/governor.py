@@ -246,8 +246,7 @@ class Governor:
             opened = governed.breaker.met(trouble, trouble.subject or subject, now)
         else:
             if governed.limit.failed(began, now):
-                facts = {"limit": governed.limit.value, "reason": trouble.reason}
-                yield partial(log.info, "limit_lowered", dependency=trouble.dependency, **facts)
+                yield partial(_say_lowered, trouble.dependency, governed.limit.value, trouble.reason)
             opened = self._is_outage(governed, trouble, subject, began, now)
         if opened:
             yield self._changed(trouble.dependency, now)
@@ -293,6 +292,10 @@ def _say(lines: Collection[Line]) -> None:
     """Tell log and metrics, without the lock."""
     for line in lines:
         line()
+
+
+def _say_lowered(name: Dependency, limit: int, reason: str) -> None:
+    log.info("limit_lowered", dependency=name, limit=limit, reason=reason)
 
 
 def _say_changed(name: Dependency, state: State, reason: str, left: float) -> None:

@@ -33,6 +33,8 @@ BEHIND = 2.0
 """Seconds after a breaker's next try that those come back which were handed back when it opened. Another message goes
 first, or all the tries of a dependency that has no probe would use up the same message's receives.
 """
+LONGEST_POLL = 20.0
+"""Seconds, SQS's limit: of a poll whose own wait nobody named."""
 
 _SHOWN: dict[State, float] = {"closed": 0.0, "half_open": 1.0, "open": 2.0}
 
@@ -68,14 +70,16 @@ class Governor:
         changed: Callable[[str, str | None], None] = lambda *_: None,
         *,
         dependencies: Collection[Dependency] = GOVERNED,
+        wait: float = LONGEST_POLL,
         spread: Callable[[float, float], float] = random.uniform,
     ) -> None:
         """`most`: messages in hand when all is well. `changed` is told each dependency whose breaker opened, with the
         reason, and with None when it works again; it must neither block nor ask back. Of others than `dependencies`
-        nothing is heard.
+        nothing is heard. `wait`: seconds of a long poll.
         """
         self._clock = clock
         self._most = most
+        self._wait = wait
         self._probes = dict(probes or {})
         self._tell = changed
         self._lock = clock.condition()
@@ -267,8 +271,9 @@ class Governor:
         if isinstance(trouble, HoldError) and not trouble.wide:
             return 0.0
         assert trouble.dependency is not None  # the caller has looked
-        left = self._governed[trouble.dependency].breaker.left(now)
-        return left + BEHIND if left else 0.0
+        breaker = self._governed[trouble.dependency].breaker
+        # A poll that was open when the breaker opened would take back at once what comes back before its end.
+        return max(breaker.left(now), self._wait) + BEHIND if breaker.state == "open" else 0.0
 
     def _changed(self, name: Dependency, now: float) -> Line:
         """A breaker changed. Health is told now, so that it hears of changes in their order; the rest is said outside

@@ -81,7 +81,9 @@ class Supervisor:
         self._stop = clock.condition()
         self._stopping = False
         self.slots = Slots(clock, settings.concurrency)
-        self.governor = Governor(clock, settings.concurrency, probes, health.condition, dependencies=governed)
+        self.governor = Governor(
+            clock, settings.concurrency, probes, health.condition, dependencies=governed, wait=settings.wait
+        )
         self.keeper = Keeper(queue, clock, visibility=settings.visibility, deadline=settings.deadline)
         self.settler = Settler(queue, clock, bound=settings.concurrency * 2)
         self._turn = Turn(

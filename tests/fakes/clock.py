@@ -18,6 +18,7 @@ class _Task:
         self.baton = threading.Semaphore(0)
         self.wake_at: float | None = None
         self.ready = True
+        self.locking = False
         self.alive = True
 
 
@@ -32,8 +33,10 @@ class VirtualCondition:
 
     def __enter__(self) -> bool:
         task = self._clock._current()
+        task.locking = True
         while self._owner is not None and self._owner is not task:
             self._clock._block(None)
+        task.locking = False
         self._owner, self._depth = task, self._depth + 1
         return True
 
@@ -162,9 +165,9 @@ class VirtualClock:
             raise failure
 
     def _wake_lockers(self) -> None:
-        """A lock was let go: whoever waits without a deadline looks again."""
+        """A lock was let go: whoever waits for one looks again."""
         for task in self._tasks:
-            if not task.ready and task.wake_at is None and task is not self._running:
+            if task.locking and not task.ready and task is not self._running:
                 task.ready = True
 
     def _pass_on(self) -> None:

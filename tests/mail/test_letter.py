@@ -1,6 +1,8 @@
 """What is read out of a header: who, which id, which thread."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from relayd.errors import PermanentError
 from relayd.mail import letter
@@ -89,3 +91,18 @@ def test_ids_in_encoded_words_are_read() -> None:
     encoded = "=?utf-8?q?=3C" + long_id.replace("@", "=40") + "=3E?="
     letter = parse(f"In-Reply-To: {encoded}\r\nReferences: <one@a.example>\r\n {encoded}\r\n\r\n".encode())
     assert set(letter.references) == {"one@a.example", long_id}
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [b"From x@y Mon\r\n", b"X: y\n", b" fold\r\n", b"\r\n", b"\n", b"\r", b":x\r\n", b"body", b"From "]
+        )
+        | st.binary(max_size=5)
+    ).map(b"".join)
+)
+def test_a_mail_can_be_had_again_as_it_came(raw: bytes) -> None:
+    """From its head and its body, which may both have an mbox separator that stands between them."""
+    found = parse(raw)
+    assert found.raw() == raw
+    assert found.size == len(raw)

@@ -86,7 +86,8 @@ class Gate:
         upstream.close()
         with self._lock:
             self.passed += 1
-            drop = self.drop_answers > 0
+            # Reads are answered: whoever looks at the account meanwhile is not who shall be kept in doubt.
+            drop = self.drop_answers > 0 and request.command != "GET"
             self.drop_answers -= drop
         if drop:
             request.connection.close()

@@ -208,6 +208,8 @@ def test_after_it_was_well_the_next_outage_begins_small() -> None:
     one.met(WIDE, "a", 0.0)
     for _ in range(6):
         one.probed(0.0, "still")
+    for _ in range(20):
+        one.failed(399.0, "s3_timeout")
     one.probed(400.0, None)
     closes(one, 400.0)
     assert not one.failed(401.0, "s3_timeout")

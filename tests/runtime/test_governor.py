@@ -9,7 +9,16 @@ from structlog.testing import capture_logs
 
 from relayd.errors import Dependency, HoldError, RelaydError, TransientError
 from relayd.runtime.breaker import PAUSE_CAP, PAUSE_FIRST
-from relayd.runtime.governor import BEHIND, GOVERNED, PROBE_SECONDS, SUSPICION_SECONDS, Governor, Probe, Trouble
+from relayd.runtime.governor import (
+    BEHIND,
+    GOVERNED,
+    LONGEST_POLL,
+    PROBE_SECONDS,
+    SUSPICION_SECONDS,
+    Governor,
+    Probe,
+    Trouble,
+)
 from tests.fakes.clock import VirtualClock
 
 WIDE = HoldError("s3", "credentials_refused")
@@ -281,11 +290,25 @@ def test_old_results_neither_help_nor_hinder_the_trial() -> None:
 
 def test_what_is_handed_back_comes_behind_the_next_try() -> None:
     """The delay fits the breaker's, and leaves its one turn to another message; one object's trouble has its own."""
-    world = Fixture()
-    assert world.failed(WIDE) == PAUSE_FIRST + BEHIND
-    world.clock.sleep(2)
-    assert world.failed(WIDE) == PAUSE_FIRST - 2 + BEHIND
+    world = Fixture("s3")
+    world.away["s3"] = WIDE
+    world.failed(WIDE)
     assert world.failed(NARROW) == 0.0
+    while world.governor.pause_left() < 100:
+        world.clock.sleep(1)
+    left = world.governor.pause_left()
+    assert world.failed(WIDE, began=0.0) == left + BEHIND
+    assert world.failed(TIMEOUT, began=0.0) == left + BEHIND
+
+
+def test_what_is_handed_back_comes_after_the_open_poll() -> None:
+    """That poll would have it at once, and cost it a receive; a probe that is under way changes nothing of it."""
+    world = Fixture("s3")
+    world.takes["s3"] = 30.0
+    assert world.failed(WIDE) == LONGEST_POLL + BEHIND
+    world.clock.sleep(PAUSE_FIRST + 10)
+    assert world.governor.pause_left() == 0.0
+    assert world.failed(WIDE) == LONGEST_POLL + BEHIND
 
 
 def test_a_quota_is_held_for_its_time() -> None:

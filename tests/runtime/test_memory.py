@@ -120,6 +120,15 @@ def test_a_mail_that_is_larger_than_all_of_it_goes_alone() -> None:
     assert world.began == [("first", 0.0), ("huge", 3.0), ("behind", 6.0)]
 
 
+def test_whoever_waits_goes_on_at_once() -> None:
+    """In the moment in which memory is given back, whenever it last looked at its patience."""
+    world = Fixture()
+    world.mail("first", LARGE, takes=1.5)
+    world.mail("second", LARGE, at=0.3)
+    world.clock.sleep(10)
+    assert world.began == [("first", 0.0), ("second", 1.5)]
+
+
 def test_whoever_gives_up_lets_the_next_one_by() -> None:
     """The head of the line runs out of patience: those behind it need not wait for what it wanted."""
     world = Fixture()

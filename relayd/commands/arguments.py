@@ -1,8 +1,11 @@
 """What the commands that manage the directory have in common: their arguments, their refusals, their database."""
 
 import os
+import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,9 +15,11 @@ from relayd.model.address import Address
 
 if TYPE_CHECKING:
     from relayd.adapters.database import Database
-    from relayd.settings import DirectorySettings
+    from relayd.settings import DirectorySettings, QueueSettings
 
 EXIT_REFUSED = 1
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
@@ -33,6 +38,23 @@ class _AddressType(click.ParamType[Address]):
             return Address.parse(value)
         except ValueError as error:
             self.fail(f"{value!r}: {error}", param, ctx)
+
+
+class _MomentType(click.ParamType[float]):
+    """An age, or a time, as seconds since the epoch."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        if match := re.fullmatch(r"([0-9]{1,6})([smhdw])", value):
+            return time.time() - int(match[1]) * _UNITS[match[2]]
+        try:
+            moment = datetime.fromisoformat(value)
+            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        except (ValueError, OverflowError):
+            self.fail(f"{value!r}: write an age like 12h or 7d, or a time (UTC) like 2026-01-31T08:00", param, ctx)
 
 
 class _TypedType(click.ParamType[str]):
@@ -54,6 +76,7 @@ class _TypedType(click.ParamType[str]):
 
 
 ADDRESS = _AddressType()
+MOMENT = _MomentType()
 DOMAIN = _TypedType("domain", "mail_domain")
 SENDER = _TypedType("pattern", "sender_pattern")
 RULE_PATTERN = _TypedType("pattern", "rule_pattern")
@@ -86,7 +109,7 @@ def directory_settings() -> "DirectorySettings":
 
 
 @contextmanager
-def directory(settings: "DirectorySettings | None" = None) -> "Iterator[Database]":
+def directory(settings: "DirectorySettings | QueueSettings | None" = None) -> "Iterator[Database]":
     """The database that the settings name, checked."""
     from relayd.ops.opening import directory_database
 

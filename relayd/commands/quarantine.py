@@ -2,25 +2,21 @@
 
 import json
 import os
-import re
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import asdict
-from datetime import UTC, datetime
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from relayd.model.address import Address
+from relayd.commands.arguments import ADDRESS, MOMENT, directory, json_option
+from relayd.commands.showing import moment, plain, print_table
 
 if TYPE_CHECKING:
-    from relayd.adapters.database import Database
     from relayd.ops.quarantine import Choice, Entry, Result
-    from relayd.settings import QueueSettings
 
 EXIT_USAGE = 2
 EXIT_FAILURES = 4
@@ -30,42 +26,17 @@ EXIT_INTERRUPTED = 130
 _MANY = 50
 """Mails from which on a terminal is shown how far it is."""
 _LONGEST_CELL = 40
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-
-
-def _address(_: click.Context, __: click.Parameter, value: str | None) -> Address | None:
-    try:
-        return None if value is None else Address.parse(value)
-    except ValueError as error:
-        raise click.BadParameter(f"{value!r}: {error}") from None
-
-
-def _moment_of(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
-    """An age, or a time, as seconds since the epoch."""
-    if value is None:
-        return None
-    if match := re.fullmatch(r"([0-9]{1,6})([smhdw])", value):
-        return time.time() - int(match[1]) * _UNITS[match[2]]
-    try:
-        moment = datetime.fromisoformat(value)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError):
-        problem = f"{value!r}: write an age like 12h or 7d, or a time (UTC) like 2026-01-31T08:00"
-        raise click.BadParameter(problem) from None
 
 
 _FILTERS = (
     click.option("--reason", help="Only what was held back for this reason: spam, bounce_pause, mail_refused, ..."),
     click.option("--owner", help="Only this owner's, by name."),
-    click.option("--mask", callback=_address, help="Only this mask's."),
-    click.option(
-        "--since", callback=_moment_of, help="Only what was held back since: 12h, 7d, or 2026-01-31T08:00 (UTC)."
-    ),
+    click.option("--mask", type=ADDRESS, help="Only this mask's."),
+    click.option("--since", type=MOMENT, help="Only what was held back since: 12h, 7d, or 2026-01-31T08:00 (UTC)."),
     click.option("--limit", type=click.IntRange(1, 10**9), help="The newest so many."),
 )
 _ids = click.argument("ids", nargs=-1, metavar="[ID]...")
 _all = click.option("--all", "everything", is_flag=True, help="Everything that is held back.")
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 def _filters(function: Callable[..., None]) -> Callable[..., None]:
@@ -103,7 +74,7 @@ def command() -> None:
 @command.command("list")
 @_filters
 @click.option("--released", is_flag=True, help="What was released before, too.")
-@_json
+@json_option
 def list_(*, released: bool, as_json: bool, **chosen: Any) -> None:
     """List what is held back, newest first.
 
@@ -113,7 +84,7 @@ def list_(*, released: bool, as_json: bool, **chosen: Any) -> None:
     """
     from relayd.ops.quarantine import Choice, choose
 
-    with _database() as database:
+    with directory() as database:
         entries = choose(database, Choice(**chosen, released=released))
     if as_json:
         click.echo(json.dumps([_json_of(entry) for entry in entries], indent=2))
@@ -125,7 +96,7 @@ def list_(*, released: bool, as_json: bool, **chosen: Any) -> None:
 
 @command.command()
 @click.argument("id_", metavar="ID")
-@_json
+@json_option
 def show(id_: str, as_json: bool) -> None:
     """Show one entry, with what SES found and where the mail lies.
 
@@ -136,7 +107,7 @@ def show(id_: str, as_json: bool) -> None:
     """
     from relayd.ops.quarantine import Choice, choose, notification_of
 
-    with _database() as database:
+    with directory() as database:
         (entry,) = choose(database, Choice(ids=(id_,), released=True))
         notification = json.loads(notification_of(database, entry))
     if as_json:
@@ -144,8 +115,8 @@ def show(id_: str, as_json: bool) -> None:
         return
     lines = [
         ("id", entry.quarantine_id),
-        ("held back", f"{_moment(entry.held_at)}, for {entry.reason}"),
-        ("released", _moment(entry.released_at) if entry.released_at else "no"),
+        ("held back", f"{moment(entry.held_at)}, for {entry.reason}"),
+        ("released", moment(entry.released_at) if entry.released_at else "no"),
         ("mask", entry.mask or "(erased)"),
         ("owner", entry.owner or "(erased)"),
         ("recipient", entry.recipient),
@@ -155,7 +126,7 @@ def show(id_: str, as_json: bool) -> None:
         *_facts(notification),
     ]
     for name, value in lines:
-        click.echo(f"{name:<10} {_plain(value)}")
+        click.echo(f"{name:<10} {plain(value)}")
 
 
 @command.command(short_help="Let mails go: put them into the queue again.")
@@ -164,7 +135,7 @@ def show(id_: str, as_json: bool) -> None:
 @_all
 @click.option("--again", is_flag=True, help="Those that were released before, too.")
 @click.option("--dry-run", is_flag=True, help="Tell what would be released, and do nothing.")
-@_json
+@json_option
 def release(
     *, ids: tuple[str, ...], everything: bool, again: bool, dry_run: bool, as_json: bool, **chosen: Any
 ) -> None:
@@ -187,7 +158,7 @@ def release(
 
     choice = _choice(ids, everything, chosen, released=again or bool(ids))
     settings = QueueSettings.load(os.environ)
-    with _database(settings) as database:
+    with directory(settings) as database:
         found = quarantine.choose(database, choice)
         entries = [entry for entry in found if again or entry.released_at is None]
         before = [entry.quarantine_id for entry in found if entry.released_at is not None and not again]
@@ -204,7 +175,7 @@ def release(
 @_filters
 @_all
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@_json
+@json_option
 def discard_(*, ids: tuple[str, ...], everything: bool, yes: bool, as_json: bool, **chosen: Any) -> None:
     """Take mails off the list, by id or by what fits the filters. They cannot be released any more.
 
@@ -217,7 +188,7 @@ def discard_(*, ids: tuple[str, ...], everything: bool, yes: bool, as_json: bool
     from relayd.ops.quarantine import choose, discard
 
     choice = _choice(ids, everything, chosen, released=bool(ids))
-    with _database() as database:
+    with directory() as database:
         entries = choose(database, choice)
         if entries and not yes:
             click.confirm(f"Take {_count(len(entries))} off the list for ever?", abort=True, err=True)
@@ -294,19 +265,16 @@ def _print_before(before: Sequence[str]) -> None:
 
 
 def _print_entries(entries: Sequence["Entry"]) -> None:
-    rows: list[tuple[str, ...]] = [("ID", "HELD BACK", "REASON", "MASK", "OWNER", "FROM", "SUBJECT")]
-    rows += [
+    rows = [
         (
             entry.quarantine_id,
-            _moment(entry.held_at).removesuffix(" UTC"),
+            moment(entry.held_at).removesuffix(" UTC"),
             f"{entry.reason}{' (released)' if entry.released_at else ''}",
             *(_cell(text or "") for text in (entry.mask, entry.owner, entry.sender, entry.subject)),
         )
         for entry in entries
     ]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print_table(("ID", "HELD BACK", "REASON", "MASK", "OWNER", "FROM", "SUBJECT"), rows)
 
 
 def _facts(notification: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -331,23 +299,5 @@ def _count(number: int) -> str:
 
 
 def _cell(text: str) -> str:
-    text = _plain(text)
+    text = plain(text)
     return text if len(text) <= _LONGEST_CELL else text[: _LONGEST_CELL - 3] + "..."
-
-
-def _plain(text: str) -> str:
-    """For a terminal: foreign text must not move its cursor."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
-
-
-def _moment(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-@contextmanager
-def _database(settings: "QueueSettings | None" = None) -> "Iterator[Database]":
-    from relayd.ops.opening import directory_database
-    from relayd.settings import DirectorySettings
-
-    with directory_database(settings or DirectorySettings.load(os.environ)) as database:
-        yield database

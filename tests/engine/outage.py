@@ -136,6 +136,8 @@ def course(
     away.is_away = False
     began = world.clock.monotonic()
     drained = drain(world, within)
+    # Before the stop, which waits for the open poll to end.
+    drained_seconds = world.clock.monotonic() - began if drained else float("inf")
     deaths += not world.health.live(world.clock.monotonic())[0]
     assert daemon.stop()
     receives = Counter(receive.message_id for receive in world.queue.receives)
@@ -149,7 +151,7 @@ def course(
         charges=world.ledger.calls.count("charge"),
         calls=away.calls,
         probes=away.probes,
-        drained_seconds=world.clock.monotonic() - began if drained else float("inf"),
+        drained_seconds=drained_seconds,
         deaths=deaths,
     )
 

@@ -12,7 +12,7 @@ run: $(VENV)/.sandbox ## the sandbox: an emulated AWS, an SMTP door, and relayd 
 	@$(BIN)/relayd sandbox
 
 test: $(VENV)/.dev ## the test suite
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 4 --dist worksteal
 
 check: $(VENV)/.dev ## ruff, mypy strict, import-linter
 	@$(BIN)/ruff check .

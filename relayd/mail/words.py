@@ -23,11 +23,10 @@ _FOLD_AT = 76
 
 def text_of(data: bytes, hint: str | None = None) -> str:
     """Header bytes as text. 8-bit bytes without a label: UTF-8, else the mail's own charset, else Windows-1252."""
-    if b"\x1b$" in data:
-        # Raw ISO-2022-JP and -KR are 7-bit and look like ASCII with escapes.
-        return decoded(data, "iso2022_kr" if b"\x1b$)C" in data else "iso2022_jp_2") or data.decode("latin-1")
     if data.isascii():
-        return data.decode("ascii")
+        # Raw ISO-2022-JP and -KR are 7-bit and look like ASCII with escapes.
+        japanese_or_korean = "iso2022_kr" if b"\x1b$)C" in data else "iso2022_jp_2"
+        return (decoded(data, japanese_or_korean) if b"\x1b$" in data else None) or data.decode("ascii")
     for charset in ("utf-8", hint, "windows-1252"):
         text = decoded(data, charset) if charset else None
         if text is not None:

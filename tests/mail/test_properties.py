@@ -4,7 +4,7 @@ import email
 import email.policy
 from collections import Counter
 
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from relayd.mail.letter import parse
@@ -107,8 +107,11 @@ def test_any_header_value_stays_in_its_line(fields: list[tuple[str, bytes]]) -> 
 
 
 @given(st.text(max_size=200))
+@example("\x80\x1b$")
 def test_any_subject_is_read_back(text: str) -> None:
     """Raw UTF-8 in a Subject reaches the owner as the same visible text."""
+    # ASCII with this escape is ISO-2022-JP.
+    assume(not (text.isascii() and "\x1b$" in text))
     wanted = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     raw = b"Subject: " + text.replace("\r", " ").replace("\n", " ").encode("utf-8", "replace") + b"\r\n\r\n"
     shown = email.message_from_bytes(rewritten(raw).data, policy=email.policy.default)["Subject"] or ""

@@ -18,7 +18,7 @@ from typing import Any
 import click
 
 from relayd.sandbox.cloud.client import EmbeddedAws
-from relayd.sandbox.receiving import Verdicts, new_mail_id, notification, received_headers
+from relayd.sandbox.receiving import Verdicts, new_mail_id, notification, received_headers, stored_action
 from tests.process.cloud import Cloud, DaemonProcess, eventually
 
 MB = 1_000_000
@@ -70,10 +70,8 @@ def publish(cloud: Cloud, data: bytes, mails: int, recipients: tuple[str, ...]) 
             verdicts=verdicts,
             now=now,
             took_ms=1,
-            topic_arn=world.topic_arn,
-            bucket=world.bucket,
+            action=stored_action(world.bucket, "", key, world.topic_arn),
         )
-        told["receipt"]["action"]["objectKey"] = key
         clients.sns.publish(TopicArn=world.topic_arn, Message=json.dumps(told))
 
 

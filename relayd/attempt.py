@@ -17,6 +17,7 @@ from relayd.errors import (
     HoldError,
     InDoubtError,
     LeaseLostError,
+    PausedError,
     PermanentError,
     RelaydError,
     StoppingError,
@@ -26,8 +27,9 @@ from relayd.model.delivery import Claim, Held, Settled, Tries
 from relayd.model.message import Deferred, Message, Outcome, Rejected, Released
 from relayd.ports import Ledger
 from relayd.rules import retry
+from relayd.rules.inbound import SURPRISES
 from relayd.rules.retry import DeliveryResult
-from relayd.telemetry import instruments
+from relayd.telemetry import instruments, spans
 
 log = structlog.get_logger(__name__)
 
@@ -90,40 +92,54 @@ class Attempt:
         self._troubles: list[HoldError | TransientError] = []
         self._lost_lease: LeaseLostError | None = None
         self._deliveries: list[dict[str, object]] = []
+        self._mask: str | None = None
+        self._masks: dict[str, str | None] = {}
         self.facts: dict[str, object] = {}
         self.worked: set[Dependency] = set()
         """Dependencies that did what they were asked to."""
 
     # What the route reports, as it goes.
 
+    def about(self, mask: str) -> None:
+        """Whose mail is reported on from here on: the mask's hash, for the log line."""
+        self._mask = mask
+
     def claimed(self, claim: Claim) -> None:
         self._open[claim.delivery_id] = claim
+        self._masks[claim.delivery_id] = self._mask
 
     def sent(self, claim: Claim, ses_id: str) -> None:
         self._close(claim, DeliveryResult("sent", "forwarded"), ses_id=ses_id, attempt=claim.attempt)
 
     def discarded(self, reason: str) -> None:
+        _note_surprise(reason)
+        self._close(None, DeliveryResult("discarded", reason))
+
+    def learned(self, reason: str) -> None:
+        """The message was about no mail, so that no delivery ends with it."""
         self._results.append(DeliveryResult("discarded", reason))
-        instruments.delivery("discarded", reason)
 
     def refused(self, claim: Claim, reason: str) -> None:
         """The mail's own headers made policy discard a delivery that was claimed already."""
         self._ledger.refused(claim, reason)
+        _note_surprise(reason)
         self._close(claim, DeliveryResult("discarded", reason))
 
     def ended_before(self, settled: Settled) -> None:
         """A redelivery met what is done already: it is only repeated, not counted again."""
+        instruments.duplicate("settled")
         self._results.append(DeliveryResult(settled.state, settled.reason))
-        self._deliveries.append({"state": settled.state, "reason": settled.reason, "before": True})
+        self._told(self._mask, {"state": settled.state, "reason": settled.reason, "before": True})
 
     def busy(self, seconds: float) -> None:
         """Somebody else holds the claim, for `seconds` more at most; mostly it is done much sooner."""
+        instruments.duplicate("claimed")
         delay = min(seconds, BUSY_DELAY * self._message.receive_count)
-        self._results.append(DeliveryResult("open", "claimed_elsewhere", delay=delay))
+        self._waits(DeliveryResult("open", "claimed_elsewhere", delay=delay))
 
     def postponed(self, reason: str, seconds: float) -> None:
         """A delivery has to wait, and that is nobody's failure."""
-        self._results.append(DeliveryResult("open", reason, delay=seconds))
+        self._waits(DeliveryResult("open", reason, delay=seconds))
 
     def failed(self, error: Exception, claim: Claim | None = None, held: Held | None = None) -> None:
         """A delivery, or without a claim the message as a whole, met an error. `held`: where trying again cannot help,
@@ -143,6 +159,8 @@ class Attempt:
                 self._release(DeliveryResult("open", error.reason, released=True), claim)
             case StoppingError():
                 self._release(DeliveryResult("open", error.reason, released=True), claim)
+            case PausedError():
+                self._release(retry.paused(self._message.receive_count), claim)
             case LeaseLostError():
                 self._lost_lease = _bare(error)
                 self._release(DeliveryResult("open", error.reason, released=True), claim)
@@ -173,6 +191,9 @@ class Attempt:
             self._results.append(DeliveryResult("open", error.reason, released=True))
         outcome = retry.settle_message(self._results)
         facts = {**self.facts, "deliveries": self._deliveries} if self._deliveries else self.facts
+        if self._troubles:
+            # A reason like `access_denied` does not say by whom.
+            facts = {**facts, "met": [_met(error) for error in self._troubles]}
         worked = Worked(outcome, outcome.reason, tuple(self._troubles), frozenset(self.worked), facts)
         if self._lost_lease is not None:
             return replace(worked, outcome=None, reason=self._lost_lease.reason)
@@ -225,23 +246,42 @@ class Attempt:
     def _release(self, result: DeliveryResult, claim: Claim | None) -> None:
         if claim is not None:
             try:
-                self._ledger.give_back(claim)
+                self._ledger.give_back(claim, result.reason)
             except RelaydError as error:
                 # It would expire by itself, but then look like the claim of a process that died.
                 self.note(error)
-                self._debts.give_back(claim)
+                self._debts.give_back(claim, result.reason)
                 log.warning("give_back_failed", delivery=claim.delivery_id, reason=error.reason)
         self._close(claim, result)
+
+    def _waits(self, result: DeliveryResult) -> None:
+        """It was not even tried, so that it does not count among those that were."""
+        self._results.append(result)
+        self._told(self._mask, {"state": result.state, "reason": result.reason})
 
     def _close(self, claim: Claim | None, result: DeliveryResult, **facts: object) -> None:
         self._results.append(result)
         instruments.delivery(result.state, result.reason)
-        if claim is not None:
-            self._open.pop(claim.delivery_id, None)
-            shown = {key: value for key, value in facts.items() if value}
-            self._deliveries.append(
-                {"delivery": claim.delivery_id, "state": result.state, "reason": result.reason, **shown}
-            )
+        told: dict[str, object] = {"state": result.state, "reason": result.reason}
+        if claim is None:
+            if self._mask is not None:
+                self._told(self._mask, told)
+            return
+        self._open.pop(claim.delivery_id, None)
+        shown = {key: value for key, value in facts.items() if value}
+        self._told(self._masks.get(claim.delivery_id), {"delivery": claim.delivery_id, **told, **shown})
+
+    def _told(self, mask: str | None, facts: dict[str, object]) -> None:
+        self._deliveries.append(facts if mask is None else {**facts, "mask": mask})
+
+
+def _note_surprise(reason: str) -> None:
+    if reason in SURPRISES:
+        spans.surprise(reason)
+
+
+def _met(error: HoldError | TransientError) -> dict[str, object]:
+    return {"dependency": error.dependency, "reason": error.reason, "detail": error.detail}
 
 
 def _bare(error: _Error) -> _Error:

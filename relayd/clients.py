@@ -12,6 +12,8 @@ EVENTS_THREADS = 8
 """Workers for SES's events: each is a few milliseconds of database, and nothing else. A mail has two events or more, so
 they must be quicker than the mail; and a poll never brings more than there are of these.
 """
+BESIDE = 3
+"""Threads that share a client with the workers: the probe, the look at the account, and who sends notices."""
 
 
 class Clients:
@@ -40,22 +42,22 @@ class Clients:
         self.settle_events = aws.client(
             "sqs",
             region=region_of(settings.events_queue_url or settings.queue_url),
-            pool=EVENTS_THREADS + 2,
+            pool=EVENTS_THREADS + 3,
             timeouts=SETTLE_TIMEOUTS,
             session=session,
         )
-        # Workers send dead letters and fence; Keeper and Settler batch.
-        self.settle = aws.client("sqs", region=region, pool=threads + 2, timeouts=SETTLE_TIMEOUTS, session=session)
+        # Workers send dead letters and fence; Keeper and Settler batch; a chore asks how much is in the queues.
+        self.settle = aws.client("sqs", region=region, pool=threads + 3, timeouts=SETTLE_TIMEOUTS, session=session)
         self.s3 = aws.client(
             "s3",
-            pool=threads,
+            pool=threads + BESIDE,
             timeouts=aws.Timeouts(settings.s3_connect_seconds, settings.s3_read_seconds),
             session=session,
         )
         self.ses = aws.client(
             "sesv2",
             region=settings.ses_region,
-            pool=threads,
+            pool=threads + BESIDE,
             timeouts=aws.Timeouts(settings.ses_connect_seconds, settings.ses_read_seconds),
             session=session,
         )

@@ -28,9 +28,12 @@ class Debts:
         # deque's own operations are atomic; no lock is held while the ledger is asked.
         self._owed: deque[Payment] = deque(maxlen=KEPT)
 
-    def give_back(self, claim: Claim) -> None:
+    def __len__(self) -> int:
+        return len(self._owed)
+
+    def give_back(self, claim: Claim, reason: str) -> None:
         """Owe the return of a claim."""
-        self._owed.append(lambda ledger: ledger.give_back(claim))
+        self._owed.append(lambda ledger: ledger.give_back(claim, reason))
 
     def record(self, claim: Claim, ses_id: str) -> None:
         """Owe the record of a send that SES accepted."""

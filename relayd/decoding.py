@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from relayd.errors import HoldError, PermanentError
+from relayd.model.delivery import Replay
 from relayd.model.message import Message
 from relayd.model.notification import Envelope, Notification, Received, S3Content
 from relayd.ports import Certificates
@@ -26,7 +27,10 @@ class Opened:
     text: str = field(repr=False)
     """The notification as JSON."""
     released: frozenset[str] = frozenset()
-    """Reasons that must not hold the mail back again; only relayd itself can say so."""
+    """Reasons that must not hold the mail back again. This, and what follows, only relayd itself can say."""
+    replay: Replay | None = None
+    first_received_at: float | None = None
+    """Of what is replayed, in seconds since the epoch."""
 
 
 class Decoder:
@@ -45,7 +49,7 @@ class Decoder:
         if own.is_own(message.body):
             sealed = own.open_own(message.body, self._settings.secrets)
             spans.link(message.attributes.get("traceparent") or message.trace_header)
-            return self._admitted(Opened(ses.read_notification(sealed.text), sealed.text, sealed.released))
+            return self._admitted(_opened(sealed))
         envelope = sns.open_envelope(message.body, message.attributes)
         spans.link(envelope.traceparent or message.trace_header)
         # Before the signature: a stranger's message is not worth a look at the certificate that it names.
@@ -76,6 +80,12 @@ class Decoder:
             raise
         fetched()
         sns.verify(envelope.signed, certificate)
+
+
+def _opened(sealed: own.Own) -> Opened:
+    replay = None if sealed.replay is None else Replay(sealed.replay, sealed.again)
+    told = ses.read_notification(sealed.text)
+    return Opened(told, sealed.text, sealed.released, replay, sealed.first_received_at)
 
 
 def admits(allowed: frozenset[str], name: str) -> bool:

@@ -101,6 +101,13 @@ class StoppingError(RelaydError):
         super().__init__("stopping", detail)
 
 
+class PausedError(RelaydError):
+    """An operator holds this mail back: Release it, for a while."""
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__("paused", detail)
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One thing that is wrong with the configuration, and what to do about it."""

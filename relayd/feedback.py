@@ -43,9 +43,11 @@ class Listener:
         attempt.facts["feedback"] = feedback.kind
         if match.sent is not None:
             attempt.facts["delivery"] = match.sent.delivery_id
-        instruments.feedback(feedback.kind, matched=match.sent is not None)
-        attempt.discarded(f"event_{feedback.kind}" if first else "event_repeated")
+            spans.delivery(match.sent.delivery_id)
+        attempt.learned(f"event_{feedback.kind}" if first else "event_repeated")
         if first:
+            # Only then: a queue that gives an event twice must not raise the rate of bounces.
+            instruments.feedback(feedback.kind, matched=match.sent is not None, bounce_type=feedback.bounce_type)
             for effect in effects:
                 tell_operator(effect)
 
@@ -97,7 +99,7 @@ class FeedbackRoute:
             case Feedback():
                 self._listener.learn(told, attempt)
             case Notice():
-                attempt.discarded(told.kind)
+                attempt.learned(told.kind)
             case Received():
                 # A mail that nobody would forward from here: whoever wired the topics must see it.
                 raise PermanentError("mail_on_events_queue")
@@ -110,6 +112,7 @@ def tell_operator(effect: Effect) -> None:
     match effect:
         case Alert():
             instruments.alert(effect.word)
+            spans.surprise(effect.word)
             log.error("alert", word=effect.word, owner=effect.owner_id)
         case PauseMailbox():
             log.warning("mailbox_paused", mailbox=effect.mailbox_id, kind=effect.kind, bounces=effect.bounces)

@@ -29,9 +29,7 @@ class Fetcher:
             case InlineContent():
                 data = content.data
             case S3Content():
-                with spans.step(
-                    names.FETCH, {names.BUCKET: content.bucket, names.KEY: content.key}, measure=("s3", "fetch")
-                ) as span:
+                with spans.step(names.FETCH, {names.BUCKET: content.bucket, names.KEY: content.key}) as span:
                     with about(f"{content.bucket}/{content.key}"):
                         data = self._get(content, lease, reserved)
                     span.set_attribute(names.MAIL_BYTES, len(data))
@@ -51,18 +49,21 @@ class Fetcher:
             reserved.enter_context(self._memory.reserve(size, at_once))
 
         try:
-            return self._store.fetch(content, admit)
+            with spans.measure("s3", "fetch"):
+                return self._store.fetch(content, admit)
         except TransientError as error:
             if error.reason != MEMORY_FULL:
                 raise
         try:
             # Its turn must leave time for the fetch and the send.
-            reserved.enter_context(self._memory.reserve(wanted, lambda: lease.left() - 2 * self._send_seconds))
+            with spans.step(names.MEMORY_WAIT):
+                reserved.enter_context(self._memory.reserve(wanted, lambda: lease.left() - 2 * self._send_seconds))
         except TransientError:
             # A lease that was lost, or a stop, is the reason then, and not the memory.
             lease.fence(self._send_seconds)
             raise
-        return self._store.fetch(content, admit_any)
+        with spans.measure("s3", "fetch"):
+            return self._store.fetch(content, admit_any)
 
 
 def at_once() -> float:

@@ -5,14 +5,14 @@ once, at its edge. The contract suites in `tests/contract` say what each port pr
 fakes and on the real adapters alike.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Protocol
 
 from relayd.model.address import Address
-from relayd.model.delivery import Claim, ClaimAnswer, Concern, DeliveryKey, Draft, Held, ThreadLink, Tries
+from relayd.model.delivery import Claim, ClaimAnswer, Concern, DeliveryKey, Draft, Held, Replay, ThreadLink, Tries
 from relayd.model.feedback import Effect, Feedback, Match
 from relayd.model.mask import Contact, Mask, Screening, Target
 from relayd.model.message import Message
@@ -147,13 +147,15 @@ class Ledger(Protocol):
         ttl: float,
         trace: str | None,
         doubt_seconds: float = 0.0,
+        replay: Replay | None = None,
     ) -> ClaimAnswer:
         """Take the delivery for `ttl` seconds, if it is free.
 
         Free is: new; given back; `claimed` and expired (its process died: the third time it answers Lost("killed"));
         `sending` and expired for `doubt_seconds` (in doubt: the first time a Claim with `resend`, the second time
-        Lost("in_doubt")); `failed` for another SQS message (a redrive or replay starts a new generation). `trace` is
-        this attempt's traceparent; the claim carries the one before.
+        Lost("in_doubt")); `failed` for another SQS message (a redrive starts a new generation); for a `replay` also
+        what failed or was discarded, and with its `again` what was sent, but for each replay once only. `trace` is this
+        attempt's traceparent; the claim carries the one before. How the attempt before ended stays on record.
         """
         ...
 
@@ -163,7 +165,7 @@ class Ledger(Protocol):
 
     def sent(self, claim: Claim, ses_id: str) -> None:
         """Record a send that SES accepted, and count it. A known send is a fact: it is recorded even if the claim was
-        lost.
+        lost; but not over a replay that came after it, which is another send.
         """
         ...
 
@@ -179,17 +181,24 @@ class Ledger(Protocol):
         """
         ...
 
-    def give_back(self, claim: Claim) -> None:
+    def give_back(self, claim: Claim, reason: str) -> None:
         """Let go of a claim whose work was not finished and whose mail was certainly not sent, free for the next
-        receiver at once. A claim that is no longer ours is left alone.
+        receiver at once. Why stays on record. A claim that is no longer ours is left alone.
         """
         ...
 
     def discarded(
-        self, key: DeliveryKey, reason: str, *, message_id: str, concern: Concern | None, held: Held | None = None
+        self,
+        key: DeliveryKey,
+        reason: str,
+        *,
+        message_id: str,
+        concern: Concern | None,
+        held: Held | None = None,
+        replay: Replay | None = None,
     ) -> None:
         """Record a discard, and count it; with `held`, a quarantine. One that is recorded already keeps its first
-        reason.
+        reason, unless a replay asked again.
         """
         ...
 
@@ -225,12 +234,28 @@ class Notices(Protocol):
         """Let the owner know. Of one kind there is one a day (UTC) for each owner: a second one is dropped."""
         ...
 
-    def waiting(self, limit: int) -> list[PendingNotice]:
-        """Notices that were not sent yet, oldest first; of more than `limit`, rather those that can be sent."""
+    def waiting(self, limit: int, without: Collection[str] = ()) -> list[PendingNotice]:
+        """Notices that were not sent yet, oldest first; of more than `limit`, rather those that can be sent. None for
+        the owners (ids) in `without`.
+        """
         ...
 
     def ended(self, notice_id: str, outcome: str) -> None:
         """The notice was sent, or never will be."""
+        ...
+
+
+class Replicas(Protocol):
+    """Where each replica writes down that it runs, for the operators of all of them."""
+
+    def beat(self, replica_id: str, uptime: float, status: str) -> None:
+        """The replica runs, for `uptime` seconds by now, and says so much of itself, as JSON. Replicas that were not
+        heard of for a day are forgotten.
+        """
+        ...
+
+    def leave(self, replica_id: str) -> None:
+        """The replica has stopped in good order."""
         ...
 
 

@@ -8,14 +8,14 @@ how: `deciding`, `writing`, `sending`.
 """
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import assert_never
 
 import structlog
 
 from relayd.attempt import Attempt, Worked
+from relayd.claiming import Claimer
 from relayd.debts import Debts
 from relayd.deciding import Decider
 from relayd.decoding import Decoder
@@ -23,27 +23,27 @@ from relayd.errors import (
     ClaimLostError,
     HoldError,
     LeaseLostError,
+    PausedError,
     PermanentError,
     StoppingError,
     TransientError,
 )
 from relayd.feedback import Listener
 from relayd.fetching import Fetcher
+from relayd.informing import held_mail, tell_owner
 from relayd.mail.replies import ReplyLeakError
 from relayd.model.address import Address
-from relayd.model.decision import Decision, Discard, Forward, Quarantine, Reply
-from relayd.model.delivery import IN_DOUBT, Busy, Claim, Concern, DeliveryKey, Held, Lost, Settled
+from relayd.model.decision import Discard, Forward, Quarantine, Reply
 from relayd.model.feedback import Feedback
 from relayd.model.mask import Mask
 from relayd.model.message import Message
-from relayd.model.notice import NoticeKind, OwnerNotice
+from relayd.model.notice import NoticeKind
 from relayd.model.notification import Notice, Received, S3Content
 from relayd.ports import Lease
 from relayd.rules import inbound
 from relayd.sending import Sender
 from relayd.stages import Claimed, Decided, Decoded, Delivery, Fetched, Ports, RelaySettings
 from relayd.telemetry import instruments, names, spans
-from relayd.wire import compact
 from relayd.writing import REFUSED, TOO_LARGE, Forms, Writer
 
 log = structlog.get_logger(__name__)
@@ -71,10 +71,10 @@ class Relay:
         self._ports = ports
         self._settings = settings
         self._jitter = jitter
-        self._doubt_seconds = doubt_seconds
         self._debts = Debts()
         self._decoder = Decoder(settings, ports.certificates)
         self._decider = Decider(ports.directory, ports.clock, settings)
+        self._claimer = Claimer(ports, settings, self._debts, doubt_seconds)
         self._writer = Writer(ports.directory, ports.ledger, settings)
         self._fetcher = Fetcher(ports.store, ports.memory, settings.send_seconds)
         self._sender = Sender(ports, self._debts, settings.send_seconds)
@@ -100,22 +100,32 @@ class Relay:
         """Make up for what the ledger could not be told while it was away. Raises what it raises while it still is."""
         self._debts.pay(self._ports.ledger)
 
+    @property
+    def owed(self) -> int:
+        """Changes that the ledger could not be told yet."""
+        return len(self._debts)
+
     def _route(self, lease: Lease, attempt: Attempt) -> None:
         with ExitStack() as reserved:
             self._steps(lease, attempt, reserved)
 
     def _steps(self, lease: Lease, attempt: Attempt, reserved: ExitStack) -> None:
+        if self._ports.pauses.everything():
+            # A poll that was open when the pause began brings mail still.
+            raise PausedError
         decoded = self._decode(lease.message, attempt)
         match decoded:
             case Notice():
-                attempt.discarded(decoded.kind)
+                attempt.learned(decoded.kind)
                 return
             case Feedback():
                 self._listener.learn(decoded, attempt)
                 return
         attempt.facts["mail_id"] = decoded.received.mail_id
+        if decoded.replay is not None:
+            attempt.facts |= {"replay": decoded.replay.replay_id, "first_received_at": decoded.first_received_at}
         decided = self._decide(decoded)
-        claimed = self._claim(decided, attempt)
+        claimed = self._claimer.claim(decided, attempt)
         attempt.worked.add("database")
         if not claimed.deliveries:
             return
@@ -125,6 +135,7 @@ class Relay:
         if isinstance(decoded.received.content, S3Content):
             attempt.worked.add("s3")
         attempt.facts["bytes"] = fetched.letter.size
+        instruments.mail_fetched(fetched.letter.size)
         judged = self._judge(fetched, attempt)
         recipient: Address | None = None
         forms: Forms | None = None
@@ -136,7 +147,7 @@ class Relay:
                     recipient, forms = delivery.recipient, self._writer.forms(judged, delivery)
                 ses_id = self._send(delivery, forms, judged, lease)
                 attempt.worked.add("ses")
-                instruments.trackers(forms.current.trackers)
+                self._count(delivery, forms, decoded)
                 self._sender.record(delivery.claim, ses_id, lease, attempt)
                 attempt.sent(delivery.claim, ses_id)
             except ReplyLeakError as error:
@@ -152,93 +163,18 @@ class Relay:
         with spans.step(names.DECODE):
             opened = self._decoder.decode(message, fetched=lambda: attempt.worked.add("certificates"))
             told = opened.notification
-            return Decoded(message, told, opened.text, opened.released) if isinstance(told, Received) else told
+            if not isinstance(told, Received):
+                return told
+            return Decoded(message, told, opened.text, opened.released, opened.replay, opened.first_received_at)
 
     def _decide(self, decoded: Decoded) -> Decided:
         with spans.step(names.DECIDE):
             instruments.verdicts(decoded.received.verdicts.by_name())
-            return self._decider.decide(decoded)
-
-    def _claim(self, decided: Decided, attempt: Attempt) -> Claimed:
-        mail_id, message = decided.decoded.received.mail_id, decided.decoded.message
-        deliveries: list[Delivery] = []
-        with spans.step(names.CLAIM):
-            self.pay_debts()
-            if not decided.decisions:
-                self._discard(DeliveryKey(mail_id, ""), Discard(inbound.NO_RECIPIENT), decided, attempt)
-            for recipient, decision in decided.decisions:
-                for key, concern, to, subject in self._wanted(mail_id, recipient, decision, decided, attempt):
-                    claim = self._claim_one(key, concern, message, attempt)
-                    if claim is not None and isinstance(decision, Forward | Reply):
-                        deliveries.append(Delivery(claim, recipient, decision, to, subject))
-        return Claimed(decided, tuple(deliveries))
-
-    def _wanted(
-        self, mail_id: str, recipient: Address, decision: Decision, decided: Decided, attempt: Attempt
-    ) -> Iterator[tuple[DeliveryKey, Concern, Address, str]]:
-        """The deliveries that a decision asks for. What it refuses, holds back or puts off is seen to on the way."""
-        match decision:
-            case Forward():
-                concern = Concern("forward", decision.mask.mask_id, decision.mask.owner.owner_id)
-                for waiting in decision.waiting:
-                    attempt.postponed("mailbox_full", waiting.seconds)
-                for mailbox in decision.held:
-                    key = DeliveryKey(mail_id, recipient.full, mailbox.address.full)
-                    self._discard(key, Quarantine("bounce_pause", decision.mask), decided, attempt)
-                for mailbox in decision.mailboxes:
-                    key = DeliveryKey(mail_id, recipient.full, mailbox.address.full)
-                    yield key, concern, mailbox.address, mailbox.mailbox_id
-            case Reply():
-                concern = Concern("reply", decision.mask.mask_id, decision.mask.owner.owner_id)
-                contact = decision.contact
-                assert contact.address is not None  # promised by Reply
-                key = DeliveryKey(mail_id, recipient.full, contact.address.full)
-                yield key, concern, contact.address, contact.contact_id
-            case Discard() | Quarantine():
-                self._discard(DeliveryKey(mail_id, recipient.full), decision, decided, attempt)
-            case _:
-                assert_never(decision)
-
-    def _claim_one(self, key: DeliveryKey, concern: Concern, message: Message, attempt: Attempt) -> Claim | None:
-        answer = self._ports.ledger.claim(
-            key,
-            concern,
-            message_id=message.message_id,
-            ttl=self._settings.claim_seconds,
-            trace=spans.traceparent(),
-            doubt_seconds=self._doubt_seconds(),
-        )
-        match answer:
-            case Claim():
-                attempt.claimed(answer)
-                if answer.previous_trace is not None:
-                    spans.link(answer.previous_trace)
-                if not answer.resend or self._settings.resend_doubts:
-                    return answer
-                instruments.in_doubt("given_up")
-                attempt.failed(PermanentError(IN_DOUBT), answer)
-            case Busy():
-                attempt.busy(answer.seconds)
-            case Settled():
-                attempt.ended_before(answer)
-            case Lost():
-                if answer.reason == IN_DOUBT:
-                    instruments.in_doubt("given_up")
-                attempt.claimed(answer.claim)
-                attempt.failed(PermanentError(answer.reason), answer.claim)
-            case _:
-                assert_never(answer)
-        return None
-
-    def _discard(self, key: DeliveryKey, decision: Discard | Quarantine, decided: Decided, attempt: Attempt) -> None:
-        decoded, mask = decided.decoded, decision.mask
-        held = self._held(decoded, key.recipient) if isinstance(decision, Quarantine) else None
-        if isinstance(decision, Discard) and decision.tell is not None and mask is not None:
-            self._tell(decision.tell, mask, decoded)
-        concern = Concern("forward", mask.mask_id, mask.owner.owner_id) if mask else None
-        message_id = decoded.message.message_id
-        self._ports.ledger.discarded(key, decision.reason, message_id=message_id, concern=concern, held=held)
-        attempt.discarded(decision.reason)
+            decided = self._decider.decide(decoded)
+            masks = (decision.mask for _, decision in decided.decisions)
+            if any(mask is not None and self._ports.traced.traced(mask.mask_id) for mask in masks):
+                spans.keep("traced")
+            return decided
 
     def _judge(self, fetched: Fetched, attempt: Attempt) -> Fetched:
         """Decide again, on the mail's own headers, where SES had cut the notification's short."""
@@ -251,6 +187,9 @@ class Relay:
             fetched = replace(fetched, claimed=replace(fetched.claimed, decided=decided))
             kept: list[Delivery] = []
             for delivery in deliveries:
+                if self._claimer.paused(delivery.recipient, delivery.decision):
+                    attempt.failed(PausedError(), delivery.claim)
+                    continue
                 decision = self._decider.again(delivery.recipient, delivery.decision, decided.evidence)
                 if isinstance(decision, Forward | Reply):
                     kept.append(replace(delivery, decision=decision))
@@ -276,13 +215,24 @@ class Relay:
                     raise
                 log.warning("mail_rebuilt", delivery=delivery.claim.delivery_id, rung=forms.current.rung)
 
+    def _count(self, delivery: Delivery, forms: Forms, decoded: Decoded) -> None:
+        received_at = decoded.received.received_at
+        # A replay's mail was received long ago, and that is nobody's delay.
+        told = received_at and decoded.replay is None
+        instruments.mail_sent(
+            "forward" if isinstance(delivery.decision, Forward) else "reply",
+            len(forms.current.data),
+            self._ports.clock.time() - received_at if told else None,
+        )
+        instruments.trackers(forms.current.trackers)
+
     # How deliveries end without having been sent.
 
     def _refuse(self, delivery: Delivery, decision: Discard | Quarantine, fetched: Fetched, attempt: Attempt) -> None:
         """Policy, asked again with the mail in hand, is against a delivery that was claimed."""
         decided = fetched.claimed.decided
         if isinstance(decision, Discard) and decision.tell is not None and not decided.evidence.is_automatic:
-            self._tell(decision.tell, delivery.decision.mask, decided.decoded)
+            tell_owner(self._ports.notices, decision.tell, delivery.decision.mask, decided.decoded)
         try:
             attempt.refused(delivery.claim, decision.reason)
         except ClaimLostError as error:
@@ -297,18 +247,10 @@ class Relay:
         decoded = decided.decoded
         # Of strangers' automatic mail the owner hears; who answers automatically is not answered.
         if isinstance(delivery.decision, Forward) or not decided.evidence.is_automatic:
-            self._tell(kind, delivery.decision.mask, decoded, size=str(attempt.facts.get("bytes", "")))
-        attempt.failed(error, delivery.claim, held=self._held(decoded, delivery.recipient.full))
-
-    def _held(self, decoded: Decoded, recipient: str) -> Held:
-        sender, subject = compact.sender_and_subject(decoded.text)
-        return Held(compact.compact(decoded.text, recipient), sender, subject)
-
-    def _tell(self, kind: NoticeKind, mask: Mask, decoded: Decoded, **facts: str) -> None:
-        sender, subject = compact.sender_and_subject(decoded.text)
-        known = {"mask": mask.address.bare, "sender": sender, "subject": subject, **facts}
-        shown = {name: value for name, value in known.items() if value}
-        self._ports.notices.tell(OwnerNotice(mask.owner.owner_id, kind, shown))
+            tell_owner(
+                self._ports.notices, kind, delivery.decision.mask, decoded, size=str(attempt.facts.get("bytes", ""))
+            )
+        attempt.failed(error, delivery.claim, held=held_mail(decoded, delivery.recipient.full))
 
 
 def ends_attempt(error: Exception) -> bool:

@@ -7,7 +7,7 @@ import structlog
 
 from relayd.attempt import Attempt
 from relayd.debts import Debts
-from relayd.errors import HoldError, InDoubtError, RelaydError, TransientError
+from relayd.errors import HoldError, InDoubtError, PausedError, RelaydError, TransientError
 from relayd.model.delivery import DELIVERY_TAG, Claim, Draft
 from relayd.ports import Lease, Outgoing
 from relayd.stages import Delivery, Ports, Ready
@@ -27,6 +27,7 @@ class Sender:
     def __init__(self, ports: Ports, debts: Debts, send_seconds: float) -> None:
         self._mailer = ports.mailer
         self._pace = ports.pace
+        self._pauses = ports.pauses
         self._ledger = ports.ledger
         self._clock = ports.clock
         self._debts = debts
@@ -38,6 +39,9 @@ class Sender:
             # A lease that was lost, or a stop, is the reason then, and not the pace.
             lease.fence(self._send_seconds)
             raise TransientError("ses_paced", charged=False)
+        if self._pauses.held(delivery.recipient.domain, delivery.decision.mask.owner.owner_id):
+            # The pause came during the fetch, or the wait.
+            raise PausedError
         # Before the one irreversible step: enough lease for the call, the claim ours, and `sending` durable.
         lease.fence(self._send_seconds)
         draft = Draft(len(ready.data), message_id, ready.trackers)

@@ -9,10 +9,22 @@ from relayd.mail.letter import Letter
 from relayd.mail.trackers import TrackerList
 from relayd.model.address import Address
 from relayd.model.decision import Decision, Forward, Reply
-from relayd.model.delivery import Claim
+from relayd.model.delivery import Claim, Replay
 from relayd.model.message import Message
 from relayd.model.notification import Received
-from relayd.ports import Certificates, Clock, Directory, Feedbacks, Ledger, Mailer, MailStore, Memory, Notices, Pace
+from relayd.operating import Pauses, TracedMasks
+from relayd.ports import (
+    Certificates,
+    Clock,
+    Directory,
+    Feedbacks,
+    Ledger,
+    Mailer,
+    MailStore,
+    Memory,
+    Notices,
+    Pace,
+)
 from relayd.rules.evidence import Evidence, Limits
 
 
@@ -58,6 +70,8 @@ class Ports:
     certificates: Certificates
     memory: Memory
     pace: Pace
+    pauses: Pauses
+    traced: TracedMasks
     clock: Clock
 
 
@@ -71,6 +85,10 @@ class Decoded:
     """The notification itself, for whoever holds the mail back."""
     released: frozenset[str]
     """What a person let it out of quarantine for."""
+    replay: Replay | None = None
+    """That an operator has it go through once more."""
+    first_received_at: float | None = None
+    """When what is replayed was first received, in seconds since the epoch; None where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from relayd.model.notice import PendingNotice
 from relayd.ports import Outgoing
 from relayd.sending import Sender, tags
 from relayd.stages import Ports, RelaySettings
-from relayd.telemetry import instruments
+from relayd.telemetry import instruments, names, spans
 
 log = structlog.get_logger(__name__)
 
@@ -29,24 +29,37 @@ class Teller:
 
     def __init__(self, ports: Ports, settings: RelaySettings) -> None:
         self._notices = ports.notices
+        self._pauses = ports.pauses
+        self._domain = settings.notice_from.rpartition("@")[2]
         self._ledger = ports.ledger
         self._settings = settings
         self._debts = Debts()
         self._sender = Sender(ports, self._debts, settings.send_seconds)
         self._stopping = False
 
+    @property
+    def owed(self) -> int:
+        """Changes that the ledger could not be told yet."""
+        return len(self._debts)
+
     def stop(self) -> None:
         """Begin no other send."""
         self._stopping = True
 
     def tell(self) -> None:
-        """Send what waits. What stands in the way of one does so for all, unless it is about its mailbox alone."""
+        """Send what waits. What stands in the way of one does so for all, unless it is about its mailbox alone. A pause
+        of the owner, or of the domain that notices come from, holds them back, too.
+        """
         self._debts.pay(self._ledger)
-        for pending in self._notices.waiting(AT_ONCE):
+        for pending in self._notices.waiting(AT_ONCE, without=self._pauses.owners()):
             if self._stopping:
                 return
+            if self._pauses.held(self._domain, pending.notice.owner_id):
+                # The pause came during this round.
+                continue
             try:
-                outcome = self._told(pending)
+                with spans.step(names.NOTICE):
+                    outcome = self._told(pending)
             except (HoldError, TransientError, InDoubtError, ClaimLostError) as error:
                 log.warning("notice_deferred", notice=pending.notice_id, reason=error.reason)
                 if isinstance(error, HoldError) and not error.wide:
@@ -102,8 +115,8 @@ class Teller:
         except PermanentError as error:
             self._ledger.failed(claim, error.reason, message_id=claim.key.mail_id)
             return error.reason
-        except (HoldError, TransientError):
-            self._ledger.give_back(claim)
+        except (HoldError, TransientError) as error:
+            self._ledger.give_back(claim, error.reason)
             raise
         try:
             self._ledger.sent(claim, ses_id)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from relayd.commands.config import command
 from relayd.errors import ConfigurationError, Problem
-from relayd.settings import SETTINGS, DirectorySettings, Settings, effective
+from relayd.settings import SETTINGS, DeadLetterSettings, DirectorySettings, Settings, effective
 from relayd.settings.forms import mask_url
 
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -325,6 +325,36 @@ def test_the_directory_needs_no_queue() -> None:
         "RELAYD_MAIL_DOMAINS",
         "RELAYD_SECRET",
     ]
+
+
+def test_the_dead_letters_need_one_of_two_queues() -> None:
+    """Either URL is enough without mails; those need the buckets that they may come from. The ledger is optional."""
+    queue, dead = GOOD["RELAYD_QUEUE_URL"], "https://sqs.us-east-1.amazonaws.com/123456789012/dead"
+    for environ in ({"RELAYD_QUEUE_URL": queue}, {"RELAYD_DEAD_LETTER_URL": dead}):
+        found = DeadLetterSettings.load(environ, mails=False)
+        assert (found.queue_url, found.dead_letter_url) == (
+            environ.get("RELAYD_QUEUE_URL"),
+            environ.get("RELAYD_DEAD_LETTER_URL"),
+        )
+        assert (found.database_url, found.buckets) == (None, ())
+        assert (found.visibility_seconds, found.s3_read_seconds, found.memory_budget_mb) == (60, 30, 256)
+    assert DeadLetterSettings.load(GOOD, mails=True).buckets == ("received-mail",)
+
+
+def test_what_the_dead_letters_lack_is_told_at_once() -> None:
+    """All of it, and what stands there wrongly; other settings may be wrong."""
+    for mails, missing in ((False, ["RELAYD_QUEUE_URL"]), (True, ["RELAYD_BUCKETS", "RELAYD_QUEUE_URL"])):
+        with pytest.raises(ConfigurationError) as caught:
+            DeadLetterSettings.load({"RELAYD_SECRET": "short", "RELAYD_TOPIC_ARNS": "?"}, mails=mails)
+        assert sorted(problem.subject for problem in caught.value.problems) == missing
+    with pytest.raises(ConfigurationError) as caught:
+        DeadLetterSettings.load(
+            {"RELAYD_DEAD_LETTER_URL": "dead", "RELAYD_QUEUE_URL": "x", "RELAYD_BUCKETS": "?"}, mails=False
+        )
+    assert len(caught.value.problems) == 3
+    same = {"RELAYD_DEAD_LETTER_URL": GOOD["RELAYD_QUEUE_URL"], "RELAYD_QUEUE_URL": GOOD["RELAYD_QUEUE_URL"]}
+    with pytest.raises(ConfigurationError, match="the queue itself"):
+        DeadLetterSettings.load(same, mails=False)
 
 
 def test_each_setting_has_a_field_a_doc_and_a_default_of_its_own_form() -> None:

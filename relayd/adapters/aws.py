@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from mypy_boto3_sesv2 import SESV2Client
     from mypy_boto3_sqs import SQSClient
 
-Service = Literal["sqs", "s3", "sesv2"]
+Service = Literal["sqs", "s3", "sesv2", "sns", "ses", "sts", "iam", "kms", "cloudwatch"]
+"""The last six only answer questions: see `relayd.adapters.questions` and `queue_age`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,16 @@ def client(
     session: Session | None = ...,
     endpoint: str | None = ...,
 ) -> "SESV2Client": ...
+@overload
+def client(
+    service: Service,
+    *,
+    pool: int,
+    timeouts: Timeouts,
+    region: str | None = ...,
+    session: Session | None = ...,
+    endpoint: str | None = ...,
+) -> Any: ...
 def client(
     service: Service,
     *,

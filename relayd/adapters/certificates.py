@@ -11,7 +11,8 @@ from threading import Lock
 import urllib3
 
 from relayd.errors import ConfigurationError, HoldError, Problem
-from relayd.telemetry import instruments
+from relayd.telemetry import names
+from relayd.telemetry.calls import TracedCall
 from relayd.wire.sns import signing_key
 
 CONNECT_SECONDS = 3.0
@@ -86,7 +87,7 @@ class HttpCertificates:
             raise _copy(failure)
 
     def _get(self, url: str) -> bytes:
-        with instruments.measure("certificates", "fetch"):
+        with TracedCall("certificates", "fetch", names.CERTIFICATE):
             return self._request(url)
 
     def _request(self, url: str) -> bytes:

@@ -1,24 +1,23 @@
 """The way to the database: one engine, its transactions, its clock and its version, on SQLite and PostgreSQL alike."""
 
-import importlib.util
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import sqlalchemy as sa
 from sqlalchemy import event, exc
 from sqlalchemy.dialects import postgresql, sqlite
 
-from relayd.adapters.database_errors import translated
+from relayd.adapters.database_calls import DatabaseCall
+from relayd.adapters.database_urls import database_url, path_of, refused, unwritten
 from relayd.adapters.schema import HEAD, meta
-from relayd.errors import ConfigurationError, Problem, TransientError
+from relayd.adapters.versions import alembic, known, suits
+from relayd.errors import TransientError
+from relayd.telemetry import names
 from relayd.telemetry.fingerprint import fingerprint
-from relayd.telemetry.instruments import measure
 
 Insert = postgresql.Insert | sqlite.Insert
 """Both know ON CONFLICT, and spell it alike."""
@@ -29,10 +28,12 @@ POOL_SECONDS = 10.0
 IDLE_SECONDS = 5.0
 """A pooled connection that rested for longer is asked whether it still lives, before it is used."""
 
-_VARIABLE = "RELAYD_DATABASE_URL"
-_FORMS = "use sqlite:///relayd.db on one host, or postgresql://user:password@host/database for several replicas."
 _UPGRADE_LOCK = 0x72656C61
 """The advisory lock that upgrades take turns by: `rela` in ASCII, as any number would do."""
+UPGRADE_LOCK_SECONDS = 4.0
+"""How long an upgrade waits for a table that somebody holds, as a backup does. All later statements wait behind it, and
+a daemon's give up after 5 s.
+"""
 
 _CLOCKS = {
     # unixepoch('subsec') came only with SQLite 3.42.
@@ -66,6 +67,8 @@ class Database:
         """Days since 1970 by the same clock, UTC."""
         # SQLite's own waiting polls, and starves under many threads; a lock hands over in an instant.
         self._turn = threading.Lock() if self.dialect == "sqlite" else None
+        self._waiting: set[object] = set()
+        self._attributes = _attributes(engine)
         self._autocommit: sa.Engine = engine
         self._transaction: sa.Engine = engine
         if self._turn:
@@ -81,13 +84,15 @@ class Database:
     @contextmanager
     def reading(self, operation: str = "read") -> Iterator[sa.Connection]:
         """A connection on which every statement stands alone. `operation` is what it is measured as."""
-        with measure("database", operation), _translating(), self._autocommit.connect() as connection:
+        with self._call(operation) as call, self._autocommit.connect() as connection:
+            call.connected()
             yield connection
 
     @contextmanager
     def writing(self, operation: str = "write") -> Iterator[sa.Connection]:
         """A connection in a transaction: committed at the end, rolled back by any exception."""
-        with measure("database", operation), self._my_turn(), _translating(), self._transaction.begin() as connection:
+        with self._call(operation) as call, self._my_turn(), self._transaction.begin() as connection:
+            call.connected()
             yield connection
 
     def writing_once(self, operation: str = "write") -> AbstractContextManager[sa.Connection]:
@@ -104,13 +109,31 @@ class Database:
             connection.exec_driver_sql("SELECT 1").all()
 
     @property
+    def most(self) -> int:
+        """Connections that there may be."""
+        return self.engine.pool.size() if isinstance(self.engine.pool, sa.QueuePool) else 0
+
+    def connections(self) -> dict[str, float]:
+        """Connections of the pool: `used` and `idle`."""
+        # Asked for each time: to close all connections is to have a new pool.
+        pool = self.engine.pool
+        return {"used": pool.checkedout(), "idle": pool.checkedin()} if isinstance(pool, sa.QueuePool) else {}
+
+    def waiting(self) -> int:
+        """Threads that wait for a connection; on SQLite, also for their turn to write."""
+        return len(self._waiting)
+
+    @property
     def exists(self) -> bool:
         """False for a SQLite file that nobody has made yet. Of a server only a connection can tell."""
-        return self.dialect != "sqlite" or Path(self.engine.url.database or "").exists()
+        return self.dialect != "sqlite" or path_of(self.engine.url).exists()
 
     def close(self) -> None:
         """Close the connections that nobody uses."""
         self.engine.dispose()
+
+    def _call(self, operation: str) -> DatabaseCall:
+        return DatabaseCall(operation, self._attributes, self._waiting)
 
     @contextmanager
     def _my_turn(self) -> Iterator[None]:
@@ -123,18 +146,21 @@ class Database:
                 self._turn.release()
 
 
-@contextmanager
-def _translating() -> Iterator[None]:
-    try:
-        yield
-    except exc.SQLAlchemyError as error:
-        # Neither cause nor context: the driver's text may quote a row.
-        raise translated(error) from None
+def _attributes(engine: sa.Engine) -> dict[str, str]:
+    """What every span of a call tells. Of a file the path may name somebody."""
+    name = engine.url.database
+    if engine.dialect.name == "sqlite" or not name:
+        return {names.DB_SYSTEM: engine.dialect.name}
+    return {names.DB_SYSTEM: engine.dialect.name, names.DB_NAMESPACE: name}
 
 
-def connect(url: str, *, pool_size: int, now: Callable[[], sa.ColumnElement[float]] | None = None) -> Database:
-    """The database behind the URL. Nothing is opened yet; `now` replaces its clock in tests."""
-    parsed = _parsed(url)
+def connect(
+    url: str, *, pool_size: int, now: Callable[[], sa.ColumnElement[float]] | None = None, read_only: bool = False
+) -> Database:
+    """The database behind the URL. Nothing is opened yet; `now` replaces its clock in tests. `read_only`: it refuses
+    whatever would change it, and no file is made.
+    """
+    parsed = database_url(url)
     options: dict[str, Any] = {
         "hide_parameters": True,
         "pool_size": pool_size,
@@ -142,42 +168,27 @@ def connect(url: str, *, pool_size: int, now: Callable[[], sa.ColumnElement[floa
         "pool_timeout": POOL_SECONDS,
     }
     if parsed.get_backend_name() == "sqlite":
-        engine = sa.create_engine(parsed, connect_args={"timeout": BUSY_SECONDS}, **options)
-        event.listen(engine, "connect", _prepare_sqlite)
+        opened = unwritten(parsed) if read_only else parsed
+        engine = sa.create_engine(opened, connect_args={"timeout": BUSY_SECONDS}, **options)
+        event.listen(engine, "connect", _prepare_reader if read_only else _prepare_sqlite)
         event.listen(engine, "begin", _begin)
     else:
         arguments = {name: value for name, value in _POSTGRES_ARGUMENTS.items() if name not in parsed.query}
         engine = sa.create_engine(parsed, connect_args=arguments, **options)
+        if read_only:
+            event.listen(engine, "connect", _forbid_writing)
         _ping_rested(engine)
     return Database(engine, now)
 
 
-def _parsed(url: str) -> sa.URL:
-    try:
-        parsed = sa.make_url(url)
-    except (exc.ArgumentError, ValueError):
-        raise _refused("is not a database URL", _FORMS) from None
-    if parsed.get_backend_name() == "sqlite":
-        if "?" in url:
-            # Each of them opens another file, or none: relayd sets by itself what it needs.
-            raise _refused("has parameters, and a SQLite URL has none", "end it before the ?, or write that as %3F.")
-        # By ourselves: SQLAlchemy decodes the path only from 2.1 on.
-        path = unquote(url.partition("://")[2].partition("/")[2])
-        if path in ("", ":memory:"):
-            raise _refused("names a database in memory, which every restart and every thread would empty", _FORMS)
-        folder = Path(path).resolve().parent
-        if not folder.is_dir():
-            raise _refused(f"the folder {folder} does not exist", f"create it: mkdir -p {folder}")
-        return sa.URL.create("sqlite+pysqlite", database=path)
-    if parsed.get_backend_name() != "postgresql":
-        raise _refused("names a kind of database that relayd does not know", _FORMS)
-    if importlib.util.find_spec("psycopg") is None:
-        raise _refused("PostgreSQL needs psycopg, which is not installed", "pip install 'relayd[postgres]'")
-    return parsed.set(drivername="postgresql+psycopg")
+def _prepare_reader(connection: sqlite3.Connection, _: object) -> None:
+    connection.isolation_level = None
 
 
-def _refused(problem: str, hint: str, subject: str = _VARIABLE) -> ConfigurationError:
-    return ConfigurationError([Problem(subject, problem, hint)])
+def _forbid_writing(connection: Any, _: object) -> None:
+    # By the server, for every transaction of this session: a role that may write cannot by mistake.
+    connection.execute("SET default_transaction_read_only = on")
+    connection.commit()
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _: object) -> None:
@@ -234,58 +245,61 @@ def _version(connection: sa.Connection) -> str | None:
     return found
 
 
-def upgrade(database: Database) -> None:
-    """Bring the tables to this program's version. Any number of processes may do it at once: one does, others wait."""
+def upgrade(database: Database, *, lock_seconds: float = UPGRADE_LOCK_SECONDS) -> None:
+    """Bring the tables to this program's version. Any number of processes may do it at once: one does, others wait.
+    Newer tables that this program works on are left alone.
+
+    Raises TransientError `database_busy`, with nothing changed, where somebody holds a table for `lock_seconds`.
+    """
     with database.writing() as connection:
         if database.dialect == "postgresql":
             connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
             connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_UPGRADE_LOCK})")
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = {round(lock_seconds * 1000)}")
         found = _version(connection)
-        if found == HEAD:
+        if suits(connection, found):
             return
         _refuse_newer(found)
 
         from alembic import command
 
-        config = _alembic()
+        config = alembic()
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 
 
-def check_version(database: Database) -> None:
-    """Refuse a database of another version. A SQLite file that is behind is upgraded here: it has no other user."""
+def check_version(database: Database, *, may_upgrade: bool = True) -> str:
+    """The version of the tables, on which this relayd works: its own, or a newer one that says so. Others are refused.
+    A SQLite file that is behind is upgraded here, if that may be: it has no other user.
+    """
     found = version(database)
     if found == HEAD:
-        return
+        return HEAD
+    with database.reading() as connection:
+        if found is not None and suits(connection, found):
+            return found
     _refuse_newer(found)
-    if database.upgrades_itself:
+    if database.upgrades_itself and may_upgrade:
         upgrade(database)
-        return
-    raise _refused(
+        return HEAD
+    raise refused(
         "has no tables yet" if found is None else f"is at version {found}, and this relayd needs {HEAD}",
         "run once, before the replicas start: relayd db upgrade",
         "the database",
     )
 
 
-def _alembic() -> Any:
-    from alembic.config import Config
-
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
-    return config
+def works_on(database: Database) -> bool:
+    """Whether this relayd works on the tables as they are."""
+    with database.reading() as connection:
+        return suits(connection, _version(connection))
 
 
 def _refuse_newer(found: str | None) -> None:
-    if found is None:
-        return
-    from alembic.script import ScriptDirectory
-
-    known = {script.revision for script in ScriptDirectory.from_config(_alembic()).walk_revisions()}
-    if found not in known:
-        raise _refused(
-            f"is at version {found}, which this relayd (up to {HEAD}) does not know",
+    if found is not None and found not in known():
+        raise refused(
+            f"is at version {found}, and no longer works with this relayd (up to {HEAD})",
             "it was upgraded by a newer relayd: run that one, or restore the database from before.",
             "the database",
         )
@@ -306,7 +320,7 @@ def check_secret(database: Database, secrets: Sequence[bytes], *, remember: bool
             connection.execute(ours.on_conflict_do_nothing())
         stored = connection.execute(sa.select(meta.c.value).where(meta.c.name == "secret")).scalar_one_or_none()
         if stored is not None and not set(stored.split()) & set(prints):
-            raise _refused(
+            raise refused(
                 "is not the secret that this database was used with",
                 "set the old secret, or put the new one in front of it: RELAYD_SECRET=new,old",
                 "RELAYD_SECRET",

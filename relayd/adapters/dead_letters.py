@@ -29,7 +29,7 @@ def fitting_attributes(message: Message, reason: str, detail: str) -> dict[str, 
         MESSAGE_ID: _string(message.message_id),
         RECEIVE_COUNT: {"DataType": "Number", "StringValue": str(message.receive_count)},
         DETAIL: _string(safe_detail(detail)),
-        FIRST_RECEIVED: _string(_moment(message.first_received_at)),
+        FIRST_RECEIVED: _string(_moment(_first_received(message))),
     }
     # A message that was replayed and failed again carries old ones.
     theirs = {name: _string(value) for name, value in message.attributes.items() if name not in OURS}
@@ -55,6 +55,17 @@ def _string(value: str) -> dict[str, str]:
 
 def _size(name: str, attribute: dict[str, str]) -> int:
     return sum(len(part.encode()) for part in (name, *attribute.values()))
+
+
+def _first_received(message: Message) -> float:
+    """Of what was replayed the first time of all counts, which its attribute carries; SQS counts anew."""
+    times = [message.first_received_at]
+    try:
+        carried = datetime.fromisoformat(message.attributes.get(FIRST_RECEIVED, ""))
+        times.append((carried if carried.tzinfo else carried.replace(tzinfo=UTC)).timestamp())
+    except (ValueError, OverflowError):
+        pass
+    return min((time for time in times if time > 0), default=0.0)
 
 
 def _moment(seconds: float) -> str:

@@ -110,18 +110,22 @@ class SqlDirectory:
 
     def contact(self, mask_id: str, sender: Address | None) -> Contact:
         """The mask's contact for this correspondent, made on first sight."""
-        # An address that cannot be stored cannot be answered either: it is as good as none.
-        known = sender is not None and storable(sender.full) == sender.full
-        wanted = {"mask": mask_id, "sender": sender.full if sender and known else ""}
-        with self._database.reading("contact") as connection:
-            row = connection.execute(statements.CONTACT, wanted).one_or_none()
-        if row is None:
-            # Two workers may meet the same stranger at once: one inserts, both read what was inserted.
-            new = {"contact_id": secrets.token_hex(10), "token": _new_token(), "mask_id": mask_id}
-            with self._database.writing("new_contact") as connection:
-                connection.execute(self._insert_contact, new | {"address": wanted["sender"]})
-                row = connection.execute(statements.CONTACT, wanted).one()
+        found = self.known_contact(mask_id, sender)
+        if found is not None:
+            return found
+        wanted = _wanted_contact(mask_id, sender)
+        # Two workers may meet the same stranger at once: one inserts, both read what was inserted.
+        new = {"contact_id": secrets.token_hex(10), "token": new_token(), "mask_id": mask_id}
+        with self._database.writing("new_contact") as connection:
+            connection.execute(self._insert_contact, new | {"address": wanted["sender"]})
+            row = connection.execute(statements.CONTACT, wanted).one()
         return _contact_of(row.contact_id, row.mask_id, row.token, row.address)
+
+    def known_contact(self, mask_id: str, sender: Address | None) -> Contact | None:
+        """The mask's contact for this correspondent; None at first sight."""
+        with self._database.reading("contact") as connection:
+            row = connection.execute(statements.CONTACT, _wanted_contact(mask_id, sender)).one_or_none()
+        return None if row is None else _contact_of(row.contact_id, row.mask_id, row.token, row.address)
 
     def correspondents(self, owner_id: str, tokens: Sequence[str]) -> dict[str, Contact]:
         """The contacts behind tokens, as far as they are this owner's."""
@@ -211,5 +215,12 @@ def _contact_of(contact_id: str, mask_id: str, token: str, address: str) -> Cont
     return Contact(contact_id, mask_id, token, Address.parse(address) if address else None)
 
 
-def _new_token() -> str:
+def _wanted_contact(mask_id: str, sender: Address | None) -> dict[str, str]:
+    # An address that cannot be stored cannot be answered either: it is as good as none.
+    known = sender is not None and storable(sender.full) == sender.full
+    return {"mask": mask_id, "sender": sender.full if sender and known else ""}
+
+
+def new_token() -> str:
+    """The local part of a reply address: random, and never derived from anything."""
     return base64.b32encode(secrets.token_bytes(13)).decode("ascii")[:TOKEN_LENGTH].lower()

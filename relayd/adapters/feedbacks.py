@@ -53,6 +53,7 @@ class SqlFeedbacks:
         self._database = database
         self._confirmed = ledger_statements.confirmed(database)
         self._count = ledger_statements.count_sent(database)
+        self._taken_back = ledger_statements.taken_back(database)
         self._mailboxes = sa.select(mailboxes, (mailboxes.c.paused_until > database.now).label("paused")).where(
             mailboxes.c.address.in_(sa.bindparam("addresses", expanding=True))
         )
@@ -92,18 +93,18 @@ class SqlFeedbacks:
             if once and connection.execute(self._seen, {"feedback_id": storable(feedback.feedback_id)}).first() is None:
                 return False
             for effect in effects:
-                self._apply(connection, effect)
+                self._apply(connection, effect, feedback.attempt or 0)
         return True
 
-    def _apply(self, connection: sa.Connection, effect: Effect) -> None:
+    def _apply(self, connection: sa.Connection, effect: Effect, attempt: int) -> None:
         match effect:
             case Confirm():
-                values = {"id": effect.delivery_id, "ses": storable(effect.ses_id)}
+                values = {"id": effect.delivery_id, "ses": storable(effect.ses_id), "number": attempt}
                 if connection.execute(self._confirmed, values).rowcount:
                     connection.execute(self._count, {"id": effect.delivery_id})
             case Fail():
-                failed = {"state": "failed", "reason": effect.reason, "updated_at": self._database.now}
-                _change(connection, deliveries.c.delivery_id, effect.delivery_id, **failed)
+                why = {"id": effect.delivery_id, "why": effect.reason, "number": attempt}
+                connection.execute(self._taken_back, why)
             case PauseMailbox():
                 paused = {"pause": effect.kind, "paused_until": effect.until, "bounces": effect.bounces}
                 _change(connection, mailboxes.c.mailbox_id, effect.mailbox_id, **paused)

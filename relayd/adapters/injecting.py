@@ -1,6 +1,7 @@
 """Messages of our own into the mail queue, for an operator's commands: the daemon itself only receives."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -22,6 +23,33 @@ One that is larger goes alone."""
 _TIMEOUTS = aws.Timeouts(connect=3.0, read=10.0)
 
 
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """A message to be sent."""
+
+    body: str = field(repr=False)
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    """Message attributes, all of them text. SQS takes none that is empty."""
+    trace_header: str | None = None
+    """X-Ray's."""
+
+    @property
+    def size(self) -> int:
+        """Bytes, as SQS counts them."""
+        return len(self.body.encode()) + sum(
+            len(name.encode()) + len("String") + len(value.encode()) for name, value in self.attributes.items()
+        )
+
+    def entry(self, number: int) -> dict[str, Any]:
+        """The message as one of a batch."""
+        entry: dict[str, Any] = {"Id": str(number), "MessageBody": self.body}
+        if self.attributes:
+            entry["MessageAttributes"] = {name: _string(value) for name, value in self.attributes.items()}
+        if self.trace_header:
+            entry["MessageSystemAttributes"] = {"AWSTraceHeader": _string(self.trace_header)}
+        return entry
+
+
 class Injector:
     """Sends to one queue."""
 
@@ -33,12 +61,16 @@ class Injector:
         )
 
     def send(self, bodies: Sequence[str]) -> list[str | None]:
-        """Send up to `MAX_ENTRIES` messages in one call. In the order of `bodies`: None, or the code of its refusal.
+        """As `post`, for messages that are nothing but a body."""
+        return self.post([Parcel(body) for body in bodies])
+
+    def post(self, parcels: Sequence[Parcel]) -> list[str | None]:
+        """Send up to `MAX_ENTRIES` messages in one call. In their order: None, or the code of its refusal.
 
         Raises ConfigurationError for what a person must put right, TransientError for an outage; some of the messages
         may be in the queue then all the same.
         """
-        entries: Any = [{"Id": str(index), "MessageBody": body} for index, body in enumerate(bodies)]
+        entries: Any = [parcel.entry(number) for number, parcel in enumerate(parcels)]
         try:
             answer = self._client.send_message_batch(QueueUrl=self._url, Entries=entries)
         except ClientError as error:
@@ -52,6 +84,10 @@ class Injector:
         for failed in answer.get("Failed", ()):
             codes[int(failed["Id"])] = str(failed.get("Code", "Unknown"))
         return codes
+
+
+def _string(value: str) -> dict[str, str]:
+    return {"DataType": "String", "StringValue": value}
 
 
 def fitting(sizes: Sequence[int]) -> int:

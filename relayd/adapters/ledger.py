@@ -5,12 +5,13 @@ What is promised of it is written at `relayd.ports.Ledger`.
 
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from relayd.adapters import ledger_claims as claims
 from relayd.adapters import ledger_statements as statements
 from relayd.adapters.database import Database
-from relayd.adapters.schema import feedback, notices, quarantine, retries
+from relayd.adapters.schema import attempts, feedback, notices, quarantine, retries
 from relayd.adapters.storable import storable
 from relayd.errors import ClaimLostError, TransientError
 from relayd.model.delivery import (
@@ -22,6 +23,7 @@ from relayd.model.delivery import (
     Draft,
     Held,
     Lost,
+    Replay,
     Settled,
     ThreadLink,
     Tries,
@@ -46,7 +48,7 @@ _FOREVER = 1e9
 """Seconds; thirty years. Infinity is no number to every database."""
 USAGE_DAYS = 35
 """Days that usage is kept by the day; longer than any month that somebody may ask about."""
-_PRUNED = (retries.c.first_at, feedback.c.at, notices.c.created_at, quarantine.c.held_at)
+_PRUNED = (attempts.c.ended_at, retries.c.first_at, feedback.c.at, notices.c.created_at, quarantine.c.held_at)
 """What goes at the same age as deliveries. S3's lifecycle has taken a mail long before its quarantine row goes."""
 
 
@@ -56,8 +58,11 @@ class SqlLedger:
     def __init__(self, database: Database, *, days: float = 60) -> None:
         self._database = database
         # Built once: SQLAlchemy's cache knows the SQL of a statement object that it has seen.
-        self._claim = statements.claim(database)
-        self._holder = statements.holder(database)
+        self._new = claims.new(database)
+        self._holder = claims.holder(database)
+        self._before = claims.before(database)
+        self._take = claims.take(database)
+        self._ended = claims.ended(database)
         self._begin_send = statements.begin_send(database)
         self._sent = statements.sent(database)
         self._count_sent = statements.count_sent(database)
@@ -71,6 +76,7 @@ class SqlLedger:
         self._charge = statements.charge(database)
         self._threads = statements.threads(_MOST_LINKS)
         before = database.now - days * _SECONDS_A_DAY
+        self._prunable = statements.prunable(before)
         self._prune_deliveries = statements.prune_deliveries(before, _PRUNE_ROWS)
         self._prune_others = [
             *(statements.prune_before(column, before) for column in _PRUNED),
@@ -86,27 +92,49 @@ class SqlLedger:
         ttl: float,
         trace: str | None,
         doubt_seconds: float = 0.0,
+        replay: Replay | None = None,
     ) -> ClaimAnswer:
         """Take the delivery, or tell why not."""
         parts = _stored(key)
-        token = _random_id()
-        doubt = min(doubt_seconds, _FOREVER)
-        values = {
-            "delivery_id": _random_id(),
-            "token": token,
+        given = _concerned(concern) | {
+            "token": _random_id(),
             "message_id": storable(message_id),
             "trace": trace,
-            "ttl": ttl,
+            "replay_id": None if replay is None else replay.replay_id,
+        }
+        delivery_id, token = _random_id(), given["token"]
+        with self._database.writing_once("claim") as connection:
+            new = connection.execute(self._new, parts | given | {"delivery_id": delivery_id, "ttl": ttl}).first()
+        if new is not None:
+            return Claim(delivery_id, key, str(token), attempt=1)
+        doubt = min(doubt_seconds, _FOREVER)
+        asked: dict[str, Any] = {
+            "message": given["message_id"],
+            "replay": given["replay_id"],
+            "again": replay is not None and replay.again,
             "doubt": doubt,
         }
-        with self._database.writing_once("claim") as connection:
-            row = connection.execute(self._claim, parts | values | _concerned(concern)).one_or_none()
+        with self._database.reading("claim") as connection:
+            holder = connection.execute(self._holder, parts | asked).one_or_none()
+        if holder is None or not holder.free:
+            return _refusal(holder, doubt)
+        return self._take_over(key, parts, given, asked, ttl)
+
+    def _take_over(
+        self, key: DeliveryKey, parts: dict[str, str], given: dict[str, str | None], asked: dict[str, Any], ttl: float
+    ) -> ClaimAnswer:
+        """Take what was free a moment ago."""
+        its = {f"its_{name}": value for name, value in parts.items()}
+        values = {f"new_{name}": value for name, value in given.items()}
+        with self._database.writing("claim") as connection:
+            connection.execute(self._before, parts | asked)
+            row = connection.execute(self._take, its | values | asked | {"ttl": ttl}).one_or_none()
             if row is None:
-                return _refusal(connection.execute(self._holder, parts).one_or_none(), doubt)
+                return _refusal(connection.execute(self._holder, parts | asked).one_or_none(), asked["doubt"])
         claim = Claim(
             delivery_id=row.delivery_id,
             key=key,
-            token=token,
+            token=str(given["token"]),
             attempt=row.attempt,
             resend=row.doubts > 0,
             previous_trace=row.previous_trace,
@@ -123,13 +151,16 @@ class SqlLedger:
             "taken_out": draft.trackers,
             "original": None if original is None else _thread_id(original),
         }
-        if not self._change("begin_send", self._begin_send, claim, ttl=ttl, **values):
-            raise ClaimLostError
+        ours = {"id": claim.delivery_id, "holder": claim.token, "ttl": ttl}
+        with self._database.writing_once("begin_send") as connection:
+            if not connection.execute(self._begin_send, ours | values).rowcount:
+                raise ClaimLostError
 
     def sent(self, claim: Claim, ses_id: str) -> None:
         """Record the send, and count it. The first of two is kept."""
+        values = {"id": claim.delivery_id, "ses": ses_id, "number": claim.attempt}
         with self._database.writing("sent") as connection:
-            if connection.execute(self._sent, {"id": claim.delivery_id, "ses": ses_id}).rowcount:
+            if connection.execute(self._sent, values).rowcount:
                 connection.execute(self._count_sent, {"id": claim.delivery_id})
 
     def failed(self, claim: Claim, reason: str, *, message_id: str, held: Held | None = None) -> None:
@@ -138,6 +169,7 @@ class SqlLedger:
         with self._database.writing("failed") as connection:
             if not connection.execute(self._failed, values).rowcount:
                 raise ClaimLostError
+            connection.execute(self._ended, {"id": claim.delivery_id, "why": reason})
             if held is not None:
                 connection.execute(self._hold, _held(held, claim.delivery_id, reason))
 
@@ -146,19 +178,34 @@ class SqlLedger:
         ours = {"id": claim.delivery_id, "holder": claim.token}
         with self._database.writing("refused") as connection:
             if connection.execute(self._refused, ours | {"why": reason}).rowcount:
+                connection.execute(self._ended, {"id": claim.delivery_id, "why": reason})
                 connection.execute(self._count_discard, {"id": claim.delivery_id})
             elif connection.execute(self._is_refused, ours).first() is None:
                 raise ClaimLostError
 
-    def give_back(self, claim: Claim) -> None:
+    def give_back(self, claim: Claim, reason: str) -> None:
         """Free the delivery, if the claim is ours."""
-        self._change("give_back", self._give_back, claim)
+        with self._database.writing("give_back") as connection:
+            if connection.execute(self._give_back, {"id": claim.delivery_id, "holder": claim.token}).rowcount:
+                connection.execute(self._ended, {"id": claim.delivery_id, "why": reason})
 
     def discarded(
-        self, key: DeliveryKey, reason: str, *, message_id: str, concern: Concern | None, held: Held | None = None
+        self,
+        key: DeliveryKey,
+        reason: str,
+        *,
+        message_id: str,
+        concern: Concern | None,
+        held: Held | None = None,
+        replay: Replay | None = None,
     ) -> None:
         """Record a discard; count it, and list it where it is held, the first time only."""
-        values = {"delivery_id": _random_id(), "reason": reason, "message_id": storable(message_id)}
+        values = {
+            "delivery_id": _random_id(),
+            "reason": reason,
+            "message_id": storable(message_id),
+            "replay_id": None if replay is None else replay.replay_id,
+        }
         whose = _concerned(concern or Concern("forward", None, None))
         with self._database.writing("discarded") as connection:
             found = connection.execute(self._discarded, _stored(key) | values | whose).scalar_one_or_none()
@@ -190,23 +237,25 @@ class SqlLedger:
         links = (ThreadLink(row.kind, one, row.ses_id) for row, one in zip(inorder, originals, strict=True))
         return tuple(dict.fromkeys(links))
 
-    def prune(self) -> int:
-        """Forget what both queues have forgotten long ago. Returns how many deliveries went."""
+    def prunable(self) -> int:
+        """How many deliveries `prune` would forget now."""
+        with self._database.reading("prunable") as connection:
+            return connection.execute(self._prunable).scalar_one()
+
+    def prune(self, told: Callable[[int], object] = lambda _: None) -> int:
+        """Forget what both queues have forgotten long ago. Returns how many deliveries went, and tells it after each
+        transaction, behind which nothing has to be done again.
+        """
         gone, deleted = 0, _PRUNE_ROWS
         while deleted == _PRUNE_ROWS:
             with self._database.writing_once("prune") as connection:
                 deleted = connection.execute(self._prune_deliveries).rowcount
             gone += deleted
+            told(gone)
         with self._database.writing("prune") as connection:
             for statement in self._prune_others:
                 connection.execute(statement)
         return gone
-
-    def _change(self, operation: str, statement: Any, claim: Claim, **values: object) -> bool:
-        """Whether the claim was ours."""
-        with self._database.writing_once(operation) as connection:
-            changed = connection.execute(statement, {"id": claim.delivery_id, "holder": claim.token, **values})
-            return bool(changed.rowcount)
 
 
 def _concerned(concern: Concern) -> dict[str, str | None]:
@@ -238,7 +287,7 @@ def _random_id() -> str:
 
 
 def _stored(key: DeliveryKey) -> dict[str, str]:
-    return {name: _key_part(getattr(key, name)) for name in statements.KEY}
+    return {name: _key_part(getattr(key, name)) for name in claims.KEY}
 
 
 def _key_part(text: str) -> str:

@@ -1,60 +1,15 @@
 """The ledger's SQL: each change is one conditional statement, so that no two holders of a delivery can both win."""
 
-from typing import Any, Literal
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import and_, bindparam, case, or_
 
 from relayd.adapters.database import Database
+from relayd.adapters.ledger_claims import KEY, NOTHING_YET, of_now
 from relayd.adapters.schema import deliveries as d
 from relayd.adapters.schema import quarantine, retries, usage
 from relayd.model.delivery import IN_DOUBT
-
-KEY = ("mail_id", "recipient", "mailbox")
-
-_NOTHING_YET = {"kills": 0, "doubts": 0, "resends": 0, "generation": 1}
-
-
-def claim(database: Database) -> Any:
-    """Insert, or take over what is free. No row comes back when it is not free."""
-    now = database.now
-    insert = database.insert(d).values(
-        **_NOTHING_YET,
-        state="claimed",
-        expires_at=now + bindparam("ttl", type_=sa.Double),
-        attempt=1,
-        created_at=now,
-        updated_at=now,
-    )
-    new = insert.excluded
-    again = and_(d.c.state == "failed", d.c.message_id != new.message_id)
-    died = and_(d.c.state == "claimed", d.c.expires_at <= now)
-    # A redrive of a delivery in doubt, or an SNS twin of it: whatever it sends is a resend, and one doubt is behind it.
-    doubtful = and_(again, d.c.reason == IN_DOUBT)
-    # SES's own word may still come that it has the mail, or that it never had.
-    doubted = and_(d.c.state == "sending", d.c.expires_at <= now - bindparam("doubt", type_=sa.Double))
-    whose = ("state", "token", "expires_at", "message_id", "kind", "mask_id", "owner_id", "trace")
-    return insert.on_conflict_do_update(
-        index_elements=KEY,
-        set_={
-            **{name: new[name] for name in whose},
-            "reason": None,
-            "attempt": d.c.attempt + 1,
-            "generation": d.c.generation + case((again, 1), else_=0),
-            "kills": case((again, 0), (died, d.c.kills + 1), else_=d.c.kills),
-            "doubts": case((doubtful, 1), (again, 0), (doubted, d.c.doubts + 1), else_=d.c.doubts),
-            "previous_trace": d.c.trace,
-            "updated_at": now,
-        },
-        where=or_(again, died, doubted, _given_back()),
-    ).returning(d.c.delivery_id, d.c.attempt, d.c.kills, d.c.doubts, d.c.previous_trace)
-
-
-def holder(database: Database) -> sa.Select[Any]:
-    """Who stands in the way of a claim."""
-    return sa.select(d.c.state, d.c.reason, (d.c.expires_at - database.now).label("left")).where(
-        *(d.c[name] == bindparam(name) for name in KEY)
-    )
 
 
 def begin_send(database: Database) -> sa.Update:
@@ -70,10 +25,10 @@ def begin_send(database: Database) -> sa.Update:
 
 
 def sent(database: Database) -> sa.Update:
-    """`sent`, whoever holds the row by now: the mail is out."""
+    """`sent`, whoever holds the row by now: the mail is out. A send of before a replay is no news of the replay's."""
     return (
         sa.update(d)
-        .where(d.c.delivery_id == bindparam("id"), d.c.state != "sent")
+        .where(d.c.delivery_id == bindparam("id"), d.c.state != "sent", of_now())
         .values(
             state="sent",
             reason=None,
@@ -87,6 +42,15 @@ def confirmed(database: Database) -> sa.Update:
     """`sent`, because SES says so later: whatever was thought of the delivery, unless SES itself took it back."""
     doubtful = and_(d.c.state == "failed", d.c.reason == IN_DOUBT)
     return sent(database).where(or_(d.c.state.in_(("claimed", "sending")), doubtful))
+
+
+def taken_back(database: Database) -> sa.Update:
+    """`failed`, because SES refused the mail after it had accepted it."""
+    return (
+        sa.update(d)
+        .where(d.c.delivery_id == bindparam("id"), of_now())
+        .values(state="failed", reason=bindparam("why"), updated_at=database.now)
+    )
 
 
 def count_sent(database: Database) -> Any:
@@ -159,9 +123,30 @@ def give_back(database: Database) -> sa.Update:
 
 
 def discarded(database: Database) -> Any:
-    """A discard wins over a claim, which is then found lost before the send; a send under way may finish."""
-    over = or_(d.c.state.in_(("claimed", "failed")), and_(d.c.state == "sending", d.c.expires_at <= database.now))
-    return _ended(database, "discarded", over)
+    """A discard wins over a claim, which is then found lost before the send; a send under way may finish. Over another
+    discard it wins for a replay alone: that asked again.
+    """
+    insert = database.insert(d).values(
+        **NOTHING_YET, state="discarded", attempt=0, created_at=database.now, updated_at=database.now
+    )
+    new = insert.excluded
+    replayed = and_(new.replay_id.is_not(None), d.c.replay_id.is_distinct_from(new.replay_id))
+    over = or_(
+        d.c.state.in_(("claimed", "failed")),
+        and_(d.c.state == "sending", d.c.expires_at <= database.now),
+        and_(d.c.state == "discarded", replayed),
+    )
+    given = ("state", "reason", "message_id", "kind", "mask_id", "owner_id", "replay_id", "updated_at")
+    return insert.on_conflict_do_update(
+        index_elements=KEY,
+        set_={name: new[name] for name in given}
+        | {
+            "generation": d.c.generation + case((d.c.state.in_(("failed", "discarded")), 1), else_=0),
+            "token": None,
+            "expires_at": None,
+        },
+        where=over,
+    ).returning(d.c.delivery_id)
 
 
 def charge(database: Database) -> Any:
@@ -186,10 +171,20 @@ def threads(most: int) -> sa.CompoundSelect[Any]:
     return sa.union(named, given).order_by(sa.desc("created_at"), sa.desc("delivery_id")).limit(most)
 
 
+def prunable(before: sa.ColumnElement[float]) -> sa.Select[int]:
+    """How many deliveries nothing has happened to since."""
+    return sa.select(sa.func.count()).select_from(d).where(*_untouched(before))
+
+
 def prune_deliveries(before: sa.ColumnElement[float], limit: int) -> sa.Delete:
-    """`updated_at` is never before `created_at`, so the index on `created_at` narrows it down."""
-    old = sa.select(d.c.delivery_id).where(d.c.created_at < before, d.c.updated_at < before).limit(limit)
+    """Forget that many of them at most."""
+    old = sa.select(d.c.delivery_id).where(*_untouched(before)).limit(limit)
     return sa.delete(d).where(d.c.delivery_id.in_(old))
+
+
+def _untouched(before: sa.ColumnElement[float]) -> tuple[sa.ColumnElement[bool], ...]:
+    # `updated_at` is never before `created_at`, so the index on `created_at` narrows it down.
+    return d.c.created_at < before, d.c.updated_at < before
 
 
 def prune_before(column: sa.Column[float], before: sa.ColumnElement[float]) -> sa.Delete:
@@ -219,27 +214,3 @@ def _held(database: Database, *states: str) -> sa.Update:
         .where(d.c.delivery_id == bindparam("id"), d.c.token == bindparam("holder"), d.c.state.in_(states))
         .values(updated_at=database.now)
     )
-
-
-def _given_back() -> sa.ColumnElement[bool]:
-    return and_(d.c.state == "claimed", d.c.token.is_(None))
-
-
-def _ended(database: Database, state: Literal["discarded"], over: sa.ColumnElement[bool]) -> Any:
-    insert = database.insert(d).values(
-        **_NOTHING_YET, state=state, attempt=0, created_at=database.now, updated_at=database.now
-    )
-    new = insert.excluded
-    return insert.on_conflict_do_update(
-        index_elements=KEY,
-        set_={
-            **{
-                name: new[name]
-                for name in ("state", "reason", "message_id", "kind", "mask_id", "owner_id", "updated_at")
-            },
-            "generation": d.c.generation + case((d.c.state == "failed", 1), else_=0),
-            "token": None,
-            "expires_at": None,
-        },
-        where=over,
-    ).returning(d.c.delivery_id)

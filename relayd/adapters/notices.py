@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from itertools import groupby
 from typing import Any
 
@@ -45,7 +45,10 @@ class SqlNotices:
         reachable = sa.exists().where(mailboxes.c.owner_id == notices.c.owner_id, may_be_sent_to).correlate(notices)
         oldest = (
             sa.select(notices)
-            .where(notices.c.ended_at.is_(None))
+            .where(
+                notices.c.ended_at.is_(None),
+                notices.c.owner_id.not_in(sa.bindparam("without", expanding=True)),
+            )
             # Those that nobody can be told of now wait for days, and must not take up all of the limit.
             .order_by(sa.case((reachable, 0), else_=1), notices.c.created_at, notices.c.notice_id)
             .limit(sa.bindparam("limit", type_=sa.Integer))
@@ -76,10 +79,10 @@ class SqlNotices:
         with self._database.writing_once("tell") as connection:
             connection.execute(*self._insert(notice))
 
-    def waiting(self, limit: int) -> list[PendingNotice]:
+    def waiting(self, limit: int, without: Collection[str] = ()) -> list[PendingNotice]:
         """The oldest ones, each with the mailbox that it goes to."""
         with self._database.reading("waiting_notices") as connection:
-            rows = connection.execute(self._waiting, {"limit": limit}).all()
+            rows = connection.execute(self._waiting, {"limit": limit, "without": list(without)}).all()
         return [_pending(list(group)) for _, group in groupby(rows, lambda row: row.notice_id)]
 
     def ended(self, notice_id: str, outcome: str) -> None:

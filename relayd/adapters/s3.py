@@ -11,6 +11,7 @@ from relayd.adapters import aws
 from relayd.errors import HoldError, PermanentError, Problem, RelaydError, TransientError
 from relayd.model.notification import S3Content
 from relayd.ports import Clock
+from relayd.telemetry import names, spans
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -61,9 +62,10 @@ class S3MailStore:
         # Leaving this block closes the connection, unless the body was read to its end: then it is in the pool again.
         with cast("BaseHTTPResponse", answer["Body"].__enter__()) as raw:
             size = self._size(answer)
-            _refuse_encrypted(answer.get("Metadata", {}))
+            refuse_encrypted(answer.get("Metadata", {}))
             admit(size)
-            return self._read(raw, answer["Body"], size)
+            with spans.step(names.BODY):
+                return self._read(raw, answer["Body"], size)
 
     def _size(self, answer: Mapping[str, Any]) -> int:
         size = answer.get("ContentLength")
@@ -102,7 +104,8 @@ def _body_error(error: HTTPError | OSError) -> TransientError:
     return TransientError("s3_unreachable", f"body, {type(error).__name__}", dependency="s3")
 
 
-def _refuse_encrypted(metadata: Mapping[str, str]) -> None:
+def refuse_encrypted(metadata: Mapping[str, str]) -> None:
+    """Raise PermanentError for an object whose metadata say that its client encrypted it."""
     if not _ENCRYPTED_BY_CLIENT.isdisjoint(name.lower() for name in metadata):
         remedy = "the receipt rule's S3 action names a KMS key: remove it there, and give the bucket SSE-KMS instead"
         raise PermanentError("client_side_encrypted", remedy)

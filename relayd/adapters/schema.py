@@ -18,7 +18,7 @@ from sqlalchemy import (
     true,
 )
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest migration: here too, so that a start on a current database need not import Alembic."""
 
 metadata = MetaData(
@@ -168,6 +168,10 @@ deliveries = Table(
     # Of the mail as it was sent: bytes, and trackers taken out.
     Column("size", Integer),
     Column("trackers", Integer),
+    # The replay that the last attempt is of.
+    Column("replay_id", String(32)),
+    # When the last attempt began; NULL where the version before this column made it.
+    Column("claimed_at", Double),
     UniqueConstraint("mail_id", "recipient", "mailbox"),
     # Threads are looked up by the first column alone, too: the counters of a mask.
     Index(None, "mask_id", "original_message_id"),
@@ -187,6 +191,25 @@ Index(
 
 _known = text("ses_id IS NOT NULL")
 Index("ix_deliveries_ses_id", deliveries.c.ses_id, sqlite_where=_known, postgresql_where=_known)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    # Attempts that did not end in a send, and sends that a replay has followed. What became of the last one stands with
+    # the delivery, so that a mail that goes through at once costs nothing here. Number 0 is a discard without a claim.
+    Column("delivery_id", String(32), primary_key=True),
+    Column("attempt", Integer, primary_key=True),
+    Column("message_id", Text),
+    Column("reason", Text, nullable=False),
+    Column("trace", Text),
+    Column("began_at", Double),
+    Column("ended_at", Double, nullable=False, index=True),
+    # The replay that the attempt was of.
+    Column("replay_id", String(32)),
+    # SES's id where the mail was sent in it.
+    Column("ses_id", Text),
+)
+Index("ix_attempts_ses_id", attempts.c.ses_id, sqlite_where=_known, postgresql_where=_known)
 
 usage = Table(
     "usage",
@@ -257,6 +280,37 @@ retries = Table(
     Column("first_at", Double, nullable=False, index=True),
     Column("failures", Integer, nullable=False),
     Column("bugs", Integer, nullable=False),
+)
+
+replicas = Table(
+    "replicas",
+    metadata,
+    # One row for each daemon that runs, or ran lately.
+    Column("replica_id", String(64), primary_key=True),
+    Column("started_at", Double, nullable=False),
+    Column("seen_at", Double, nullable=False, index=True),
+    # What its /status says, as JSON.
+    Column("status", Text, nullable=False),
+)
+
+pauses = Table(
+    "pauses",
+    metadata,
+    # `all`, `domain` or `owner`.
+    Column("scope", String(8), primary_key=True),
+    # Empty, the domain, or the owner's id.
+    Column("subject", Text, primary_key=True),
+    # What the operator wrote.
+    Column("reason", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+)
+
+traced_masks = Table(
+    "traced_masks",
+    metadata,
+    # Masks all of whose mail is sampled.
+    Column("mask_id", String(32), primary_key=True),
+    Column("until", Double, nullable=False),
 )
 
 meta = Table(

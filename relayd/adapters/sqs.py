@@ -13,7 +13,7 @@ from relayd.adapters.dead_letters import fitting_attributes
 from relayd.errors import HoldError, RelaydError, TransientError
 from relayd.model.message import Message
 from relayd.ports import EntryError
-from relayd.telemetry import instruments
+from relayd.telemetry.calls import QueueCall
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -63,25 +63,29 @@ class SqsQueue:
         return self._name
 
     def receive(self, limit: int, wait: float, visibility: float) -> list[Message]:
+        return [message_of(entry) for entry in self.receive_entries(limit, wait, visibility, SYSTEM_ATTRIBUTES)]
+
+    def receive_entries(self, limit: int, wait: float, visibility: float, system: Sequence[str]) -> list[Any]:
+        """As `receive`, but messages as SQS describes them, with these system attributes."""
         # No span of botocore's: an empty long poll says nothing. The poller makes one when messages came.
         with suppress_instrumentation():
-            answer = _call(
+            answer = self._call(
                 "receive",
                 lambda: self._poll_client.receive_message(
                     QueueUrl=self._url,
                     MaxNumberOfMessages=limit,
                     WaitTimeSeconds=min(MAX_WAIT, math.ceil(wait)),
                     VisibilityTimeout=_visibility(visibility),
-                    MessageSystemAttributeNames=SYSTEM_ATTRIBUTES,  # type: ignore[arg-type]
+                    MessageSystemAttributeNames=list(system),  # type: ignore[arg-type]
                     MessageAttributeNames=["All"],
                 ),
             )
-        return [_message(entry) for entry in answer.get("Messages", ())]
+        return list(answer.get("Messages", ()))
 
     def delete(self, handles: Sequence[str]) -> list[EntryError | None]:
         # Ids are positions: one receive may hold a message twice.
         entries: Any = [{"Id": str(index), "ReceiptHandle": handle} for index, handle in enumerate(handles)]
-        answer = _call("delete", lambda: self._client.delete_message_batch(QueueUrl=self._url, Entries=entries))
+        answer = self._call("delete", lambda: self._client.delete_message_batch(QueueUrl=self._url, Entries=entries))
         return _entry_errors(answer, len(entries))
 
     def change_visibility(self, changes: Sequence[tuple[str, float]]) -> list[EntryError | None]:
@@ -89,7 +93,7 @@ class SqsQueue:
             {"Id": str(index), "ReceiptHandle": handle, "VisibilityTimeout": _visibility(seconds)}
             for index, (handle, seconds) in enumerate(changes)
         ]
-        answer = _call(
+        answer = self._call(
             "change_visibility",
             lambda: self._client.change_message_visibility_batch(QueueUrl=self._url, Entries=entries),
         )
@@ -105,7 +109,10 @@ class SqsQueue:
         if message.trace_header:
             trace = {"DataType": "String", "StringValue": message.trace_header}
             parameters["MessageSystemAttributes"] = {"AWSTraceHeader": trace}
-        _call("dead_letter", lambda: self._client.send_message(**parameters))
+        _call("dead_letter", queue_name(url), lambda: self._client.send_message(**parameters))
+
+    def _call(self, operation: str, call: Callable[[], Any]) -> Any:
+        return _call(operation, self._name, call)
 
 
 def queue_name(url: str) -> str:
@@ -125,9 +132,9 @@ def queue_error(error: ClientError) -> RelaydError:
     return aws.service_error("queue", error)
 
 
-def _call(operation: str, call: Callable[[], Any]) -> Any:
+def _call(operation: str, destination: str, call: Callable[[], Any]) -> Any:
     try:
-        with instruments.measure("queue", operation):
+        with QueueCall(operation, destination):
             return call()
     except ClientError as error:
         raise queue_error(error) from None
@@ -140,7 +147,8 @@ def _visibility(seconds: float) -> int:
     return max(0, min(MAX_VISIBILITY, math.ceil(seconds)))
 
 
-def _message(entry: Mapping[str, Any]) -> Message:
+def message_of(entry: Mapping[str, Any]) -> Message:
+    """A message from SQS's description of it."""
     system = entry.get("Attributes", {})
     return Message(
         message_id=entry["MessageId"],

@@ -1,5 +1,6 @@
 """What the commands that manage the directory have in common: their arguments, their refusals, their database."""
 
+import math
 import os
 import re
 import time
@@ -57,6 +58,36 @@ class _MomentType(click.ParamType[float]):
             self.fail(f"{value!r}: write an age like 12h or 7d, or a time (UTC) like 2026-01-31T08:00", param, ctx)
 
 
+class _DurationType(click.ParamType[float]):
+    """A length of time, in seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        match = re.fullmatch(r"([0-9]{1,6})([smhdw])", value)
+        if match is None or int(match[1]) == 0:
+            self.fail(f"{value!r}: write a number and a unit, like 90s, 10m, 2h or 1d", param, ctx)
+        return float(int(match[1]) * _UNITS[match[2]])
+
+
+class _RateType(click.FloatRange):
+    """So many a second."""
+
+    name = "rate"
+
+    def __init__(self) -> None:
+        super().__init__(0.01, 10_000)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        rate = super().convert(value, param, ctx)
+        if math.isnan(rate):
+            # It is in every range, as far as comparisons know.
+            self.fail(f"{value!r} is no number", param, ctx)
+        return rate
+
+
 class _TypedType(click.ParamType[str]):
     """A word that `relayd.ops.typed` knows how to read."""
 
@@ -77,6 +108,8 @@ class _TypedType(click.ParamType[str]):
 
 ADDRESS = _AddressType()
 MOMENT = _MomentType()
+DURATION = _DurationType()
+RATE = _RateType()
 DOMAIN = _TypedType("domain", "mail_domain")
 SENDER = _TypedType("pattern", "sender_pattern")
 RULE_PATTERN = _TypedType("pattern", "rule_pattern")
@@ -86,8 +119,8 @@ LANGUAGE = _TypedType("language", "language")
 REASON = _TypedType("reason", "reason")
 
 
-class RefusingGroup(click.Group):
-    """A group that prints what was refused, each problem with its hint; what means nothing is a wrong call."""
+class RefusingCommand(click.Command):
+    """A command that prints what was refused, each problem with its hint; what means nothing is a wrong call."""
 
     def invoke(self, ctx: click.Context) -> Any:
         from relayd.ops.refusals import RefusedError, WrongEntryError
@@ -99,6 +132,10 @@ class RefusingGroup(click.Group):
         except RefusedError as error:
             print_problems(error.problems)
             ctx.exit(EXIT_REFUSED)
+
+
+class RefusingGroup(RefusingCommand, click.Group):
+    """A group of such commands."""
 
 
 def directory_settings() -> "DirectorySettings":

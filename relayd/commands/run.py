@@ -1,19 +1,35 @@
-"""`relayd run`: the daemon."""
+"""`relayd run`: the daemon, and the observer that only says what a daemon would do."""
 
 import os
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-EXIT_NOT_FINISHED = 3
-"""The grace ended before the work did. What was in hand comes back to the queue when its leases lapse."""
+from relayd.commands.exits import DONE, NOT_FINISHED
+
+if TYPE_CHECKING:
+    from relayd.settings import Settings
+    from relayd.telemetry.otel import Telemetry
+
+Stop = Callable[[], bool]
+"""Ends what was started. True when nothing was left unfinished."""
 
 SWITCH_SECONDS = 0.0005
 """How long a thread may keep the interpreter while others wait for it."""
 
 
 @click.command("run")
-def command() -> None:
+@click.option("--observe", is_flag=True, help="Send nothing and change nothing: say what would become of the mail.")
+@click.option(
+    "--report",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="With --observe: write what was seen to FILE as JSON, each minute and at the end.",
+)
+def command(observe: bool, report: Path | None) -> None:
     """Forward mail until told to stop (SIGTERM or Ctrl-C; a second one stops at once).
 
     relayd polls the queue, fetches each mail from S3, decides, rewrites, sends it on with SES and settles the
@@ -23,7 +39,7 @@ def command() -> None:
     Probes and figures:  http://RELAYD_HTTP_ADDRESS/livez /readyz /metrics /status
     Exit codes:          0 stopped cleanly
                          2 the configuration cannot work
-                         3 the grace (RELAYD_GRACE_SECONDS) ended before the work did
+                         3 RELAYD_GRACE_SECONDS ended before the work did
 
     \b
     Example:
@@ -34,26 +50,86 @@ def command() -> None:
       export RELAYD_BUCKETS=received-mail
       export RELAYD_SECRET=$(python3 -c 'import secrets; print(secrets.token_hex(32))')
       relayd run
+
+    With --observe relayd looks at the mail and says what it would do: nothing is sent, and nothing written, not even a
+    dead letter. It needs A QUEUE OF ITS OWN, a second one subscribed to the topic, for it takes the messages away that
+    it has looked at. A queue that a daemon of the same database works on is refused.
+
+    Mails are really fetched and rewritten, so what fails there is seen. What SES alone would refuse is not, because SES
+    is never asked. The database is opened for reading only, RELAYD_EVENTS_QUEUE_URL is not read, and operators' pauses
+    are not heeded. What was seen is at /status, under "observed", and in a summary at the end. Every log line says
+    `observed`, and metrics are called relayd_observed_*. docs/migrate.md shows how to move in with it.
+
+    \b
+    Example: look for an hour, then read what was seen
+      export RELAYD_QUEUE_URL=https://sqs.eu-west-1.amazonaws.com/123456789012/seen
+      timeout 1h relayd run --observe --report observed.json
+      jq .would observed.json
     """
-    from relayd.app import build
-    from relayd.runtime import allocator
-    from relayd.runtime.clock import SystemClock
+    if report is not None and not observe:
+        raise click.UsageError("--report is for --observe: a daemon has /metrics and /status")
+
     from relayd.runtime.signals import stop_signals
+
+    # Before anything slow: the first process of a container never gets a SIGTERM that it does not catch, and elsewhere
+    # a stop during the start would look like a crash.
+    with stop_signals() as signals:
+        stop = _start(observe, report)
+        signals.wait()
+        clean = stop()
+    sys.exit(DONE if clean else NOT_FINISHED)
+
+
+def _start(observe: bool, report: Path | None) -> Stop:
+    from relayd.runtime import allocator
     from relayd.settings import Settings
     from relayd.telemetry import logs, otel
 
     settings = Settings.load(os.environ, tty=sys.stdout.isatty())
-    logs.configure(settings.log_format, settings.log_level, sys.stdout)
-    logs.install_excepthooks()
     allocator.keep_small()
-    telemetry = otel.configure()
+    logs.configure(settings.log_format, settings.log_level, sys.stdout, {"observed": True} if observe else None)
+    logs.install_excepthooks()
+    telemetry = otel.configure(observing=observe)
     # Python's own 5 ms let sixteen busy workers keep a probe waiting for a quarter of a second: measured, at 0.5 ms
     # the slowest probes take half of that or less, and the workers get as much done.
     sys.setswitchinterval(SWITCH_SECONDS)
-    # Caught from here on: a stop during a slow start must not look like a crash.
-    with stop_signals() as signals:
-        daemon = build(settings, SystemClock(), telemetry)
-        daemon.start()
-        signals.wait()
-        clean = daemon.stop()
-    sys.exit(0 if clean else EXIT_NOT_FINISHED)
+    return _observe(settings, telemetry, report) if observe else _forward(settings, telemetry)
+
+
+def _forward(settings: "Settings", telemetry: "Telemetry") -> Stop:
+    from relayd.app import build
+    from relayd.runtime.clock import SystemClock
+    from relayd.runtime.systemd import Notifier
+
+    clock = SystemClock()
+    systemd = Notifier.of(os.environ, os.getpid())
+    daemon = build(settings, clock, telemetry)
+    daemon.start()
+    systemd.ready()
+    systemd.feed(clock, daemon.live)
+
+    def stop() -> bool:
+        systemd.stopping()
+        return daemon.stop()
+
+    return stop
+
+
+def _observe(settings: "Settings", telemetry: "Telemetry", report: Path | None) -> Stop:
+    from relayd.commands.observed import print_summary, report_to
+    from relayd.observing import observer
+    from relayd.runtime.clock import SystemClock
+
+    write = None if report is None else report_to(report)
+    observing = observer(settings, SystemClock(), telemetry, write)
+    observing.start()
+
+    def stop() -> bool:
+        clean = observing.stop()
+        told = observing.told()
+        if write is not None:
+            write(told)
+        print_summary(told)
+        return clean
+
+    return stop

@@ -4,13 +4,20 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 State = Literal["claimed", "sending", "sent", "discarded", "failed"]
-"""`sent` and `discarded` are final; `failed` blocks only the SQS message that was dead-lettered for it."""
+"""`sent` and `discarded` are final, but for a replay; `failed` blocks only the SQS message that was dead-lettered for
+it."""
 
 DELIVERY_TAG = "relayd-delivery"
 """The SES message tag that carries a delivery's random id and attempt, so that SES's events lead back to it."""
 IN_DOUBT = "in_doubt"
-"""The reason of a delivery that failed because nobody could learn, twice, whether SES had taken it."""
-
+"""The reason of a delivery that failed because nobody could learn, twice, whether SES had taken it; and of an attempt
+after which nobody knew."""
+CLAIM_EXPIRED = "claim_expired"
+"""The reason of an attempt whose claim ran out before anything was sent: its process died, or hung."""
+GIVEN_BACK = "given_back"
+"""The reason of an attempt that was given back by a relayd that kept no reasons."""
+SENT = "sent"
+"""The reason of an attempt whose mail was sent, and then once more by a replay."""
 
 DeliveryKind = Literal["forward", "reply", "notice"]
 """A stranger's mail to an owner, an owner's answer to a stranger, or a mail of our own to an owner."""
@@ -35,6 +42,16 @@ class Concern:
     kind: DeliveryKind
     mask_id: str | None
     owner_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """An operator's word that a mail may go through once more, though it was settled."""
+
+    replay_id: str
+    """Random, for one act of one command on one message. It frees a delivery once, however often its message comes."""
+    again: bool = False
+    """Also where the mail was sent."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from relayd.adapters.database import Database
 from relayd.adapters.schema import (
+    attempts,
     contacts,
     deliveries,
     domain_rules,
@@ -22,14 +23,16 @@ from relayd.adapters.schema import (
     meta,
     notices,
     owners,
+    pauses,
     quarantine,
     rule_mailboxes,
     sender_rules,
+    traced_masks,
     usage,
 )
 from relayd.ops.owner_views import find_owner
 from relayd.ops.people import random_id
-from relayd.ops.person import of_owner
+from relayd.ops.person import is_about, of_owner
 from relayd.ops.refusals import refused
 from relayd.ops.snapshot import without_limits
 
@@ -97,10 +100,15 @@ def _forgotten(owner_id: str) -> list[tuple[sa.Table, sa.ColumnElement[bool]]]:
     """What goes, in an order that no foreign key minds."""
     theirs = sa.select(masks.c.mask_id).where(masks.c.owner_id == owner_id)
     ruled = sa.select(domain_rules.c.rule_id).where(domain_rules.c.owner_id == owner_id)
+    tried = sa.select(deliveries.c.delivery_id).where(of_owner(deliveries, owner_id))
     return [
+        # First: only the deliveries tell whose they are.
+        (attempts, attempts.c.delivery_id.in_(tried)),
         *((table, of_owner(table, owner_id)) for table in (deliveries, quarantine, notices, usage)),
         (sender_rules, (sender_rules.c.scope_id == owner_id) | sender_rules.c.scope_id.in_(theirs)),
         (contacts, contacts.c.mask_id.in_(theirs)),
+        (traced_masks, traced_masks.c.mask_id.in_(theirs)),
+        (pauses, is_about(owner_id)),
         (mask_mailboxes, mask_mailboxes.c.mask_id.in_(theirs)),
         (rule_mailboxes, rule_mailboxes.c.rule_id.in_(ruled)),
         (domain_rules, domain_rules.c.owner_id == owner_id),

@@ -167,5 +167,9 @@ REASONS: tuple[str, ...] = tuple(
     dict.fromkeys((NO_RECIPIENT, *(reason for rule in TABLE for reason in rule.reasons), *LATER_REASONS))
 )
 """Every reason why a mail may not be sent on, in the table's order."""
+SURPRISES = frozenset({NO_RECIPIENT, "rule_limit", reply.NOT_ALLOWED, "loop", "over_limit", *LATER_REASONS})
+"""Those that somebody may want to look into. The others are what a person, or the sender, asked for: spam and viruses,
+masks that nobody has or that are switched off, senders that are blocked.
+"""
 WARNINGS = ("spam", "dmarc")
 """Every word that a Forward may warn with."""

@@ -18,8 +18,13 @@ LONGEST_REQUEST = 11 * 3600.0
 UNCHARGED_DELAY = 30.0
 """Seconds after a try that does not count, for each ten receives that the message has behind it. Nothing else counts
 such tries, and a steady half a minute would use up the queue's 1,000 receives in an afternoon of throttling."""
+PAUSED_DELAY = 30.0
+"""Seconds until mail that an operator holds back is looked at again, for each receive that it has had, and
+`LONGEST_DELAY` from the 30th on: about 400 receives in the 4 days that SQS keeps a message unless told otherwise. The
+queue's net of 1,000 is ten days away; a steady half a minute would reach it in eight hours."""
 CONTENT_MISSING_SECONDS = 10 * 60.0
 """How long a missing S3 object is waited for: SES writes it before it notifies, so it is late or it is gone."""
+PAUSED = "paused"
 MAX_BUGS = 10
 """Tries of a message that fails in a way nobody foresaw."""
 
@@ -67,6 +72,12 @@ def after_bug(tries: Tries, *, jitter: float) -> Deferred | Rejected:
     if tries.bugs >= MAX_BUGS:
         return Rejected("bug")
     return Deferred(_backoff(tries.failures, jitter), "bug")
+
+
+def paused(receive_count: int) -> DeliveryResult:
+    """What becomes of a delivery that an operator holds back: it waits, untried, and nothing is held against it."""
+    delay = min(LONGEST_DELAY, PAUSED_DELAY * max(1, receive_count))
+    return DeliveryResult("open", PAUSED, delay=delay, released=True)
 
 
 def settle_message(results: Sequence[DeliveryResult]) -> Outcome:

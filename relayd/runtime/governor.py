@@ -17,6 +17,7 @@ from relayd.ports import Clock
 from relayd.runtime.breaker import Breaker, State
 from relayd.runtime.limits import AimdLimit
 from relayd.telemetry import instruments
+from relayd.telemetry.instruments import Engine
 
 log = structlog.get_logger(__name__)
 
@@ -71,6 +72,7 @@ class Governor:
         *,
         dependencies: Collection[Dependency] = GOVERNED,
         wait: float = LONGEST_POLL,
+        engine: Engine = "mail",
         spread: Callable[[float, float], float] = random.uniform,
     ) -> None:
         """`most`: messages in hand when all is well. `changed` is told each dependency whose breaker opened, with the
@@ -80,6 +82,7 @@ class Governor:
         self._clock = clock
         self._most = most
         self._wait = wait
+        self._engine: Engine = engine
         self._probes = dict(probes or {})
         self._tell = changed
         self._lock = clock.condition()
@@ -137,6 +140,13 @@ class Governor:
                 }
                 for name, governed in self._governed.items()
             }
+
+    def standing(self) -> tuple[int, str]:
+        """The least limit, and the breakers that are not closed, as `ses=open,s3=half_open`."""
+        with self._lock:
+            least = min(self._allowed(governed) for governed in self._governed.values())
+            states = ((name, governed.breaker.state) for name, governed in self._governed.items())
+            return least, ",".join(f"{name}={state}" for name, state in states if state != "closed")
 
     def limits(self) -> dict[str, float]:
         """Messages that may be in hand, by dependency."""
@@ -286,7 +296,7 @@ class Governor:
             self._tell(name, reason)
         elif governed.unwell and (state == "closed" or name in self._probes):
             self._is_well(name)
-        return partial(_say_changed, name, state, reason, round(governed.breaker.left(now), 1))
+        return partial(_say_changed, self._engine, name, state, reason, round(governed.breaker.left(now), 1))
 
     def _is_well(self, name: Dependency) -> None:
         self._governed[name].unwell = False
@@ -303,8 +313,8 @@ def _say_lowered(name: Dependency, limit: int, reason: str) -> None:
     log.info("limit_lowered", dependency=name, limit=limit, reason=reason)
 
 
-def _say_changed(name: Dependency, state: State, reason: str, left: float) -> None:
-    instruments.breaker(name, state)
+def _say_changed(engine: Engine, name: Dependency, state: State, reason: str, left: float) -> None:
+    instruments.breaker(engine, name, state)
     match state:
         case "open":
             log.error("breaker_opened", dependency=name, reason=reason, probe_in_seconds=left)

@@ -48,6 +48,10 @@ class HealthState:
         """A poll loop finished a turn, successful or not; a pause counts as turns too. `now` is monotonic."""
         self._turned_at[poller] = now
 
+    def turned_ago(self, now: float) -> dict[str, float]:
+        """Seconds since each poll loop last turned."""
+        return {poller: now - at for poller, at in dict(self._turned_at).items()}
+
     def condition(self, name: str, reason: str | None) -> None:
         """Something that readiness needs is well (None), or why it is not."""
         with self._lock:
@@ -145,6 +149,10 @@ class HealthServer:
         if server is not None:
             server.shutdown()
             server.server_close()
+
+    def live(self) -> bool:
+        """What /livez would say now."""
+        return self._state.live(self._clock.monotonic())[0]
 
     def _answer(self, path: str) -> Answer:
         route = self._routes.get(path.partition("?")[0])

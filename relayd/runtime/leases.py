@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from relayd.errors import LeaseLostError, RelaydError, StoppingError, TransientError
+from relayd.errors import HoldError, LeaseLostError, RelaydError, StoppingError, TransientError
 from relayd.model.message import Message
 from relayd.ports import Clock, EntryError, Queue
 from relayd.runtime.slots import BATCH
-from relayd.telemetry import instruments
+from relayd.telemetry import instruments, spans
+from relayd.telemetry.instruments import Engine
 
 log = structlog.get_logger(__name__)
 
@@ -42,6 +43,10 @@ class Lease:
         self.lost = False
         self.worker = ""
         """The name of the thread that works on the message, for whoever has to look for a stuck one."""
+        self.received: spans.Reference | None = None
+        """The span of the receive that brought it."""
+        self.trace = spans.NOTHING
+        """The span of the work on it, once that has begun."""
 
     @property
     def message(self) -> Message:
@@ -67,9 +72,12 @@ class _Extensions:
 class Keeper:
     """Owner of all leases; its thread starts with the first poll and ends after the last settlement."""
 
-    def __init__(self, queue: Queue, clock: Clock, *, visibility: float, deadline: float) -> None:
+    def __init__(
+        self, queue: Queue, clock: Clock, *, visibility: float, deadline: float, engine: Engine = "mail"
+    ) -> None:
         self.visibility = visibility
         self.deadline = deadline
+        self._engine: Engine = engine
         self._queue = queue
         self._clock = clock
         self._changed = clock.condition()
@@ -184,9 +192,13 @@ class Keeper:
         began = self._clock.monotonic()
         answers: list[EntryError | None]
         try:
-            answers = self._queue.change_visibility([(x.message.receipt_handle, seconds) for x in leases])
+            with spans.batch(lease.trace for lease in leases):
+                answers = self._queue.change_visibility([(x.message.receipt_handle, seconds) for x in leases])
         except RelaydError as error:
             answers = [EntryError(error.reason, gone=False)] * len(leases)
+            if isinstance(error, HoldError) and leases[0].failures == 0:
+                # A missing right will not mend itself: say so loudly, but not with each try.
+                log.error("extend_refused", queue=self._queue.name, reason=error.reason, detail=error.detail)
         except Exception:
             # A bug in the adapter must not end the thread that all leases depend on.
             log.exception("extend_failed")
@@ -198,9 +210,10 @@ class Keeper:
                 lease.extending = False
                 self._take_answer(lease, answer, began + seconds, now, changes)
             self._changed.notify_all()
-        instruments.leases_extended(changes.extended)
+        if changes.extended:
+            instruments.leases_extended(self._engine, changes.extended)
         for lease in changes.lost:
-            instruments.leases_lost(1)
+            instruments.leases_lost(self._engine, 1)
             log.warning("lease_lost", message_id=lease.message.message_id, receive_count=lease.message.receive_count)
 
     def _take_answer(

@@ -36,6 +36,16 @@ class MemoryBudget:
         """Bytes."""
         return self._reserved
 
+    @property
+    def total(self) -> int:
+        """Bytes that may be reserved."""
+        return self._total
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for some."""
+        return len(self._waiting)
+
     @contextmanager
     def reserve(self, size: int, left: Callable[[], float]) -> Iterator[None]:
         """See `relayd.ports.Memory.reserve`."""

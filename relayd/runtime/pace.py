@@ -9,6 +9,7 @@ from collections.abc import Callable
 import structlog
 
 from relayd.ports import Clock
+from relayd.telemetry import instruments, names, spans
 
 log = structlog.get_logger(__name__)
 
@@ -36,6 +37,7 @@ class Pace:
         self._most = rate
         self._rate = rate
         self._next = 0.0
+        self._waiting = 0
         self._touched = clock.monotonic()
         self._lowered_at = -LOWERED_EVERY
 
@@ -45,6 +47,16 @@ class Pace:
         with self._changed:
             self._raise()
             return self._rate
+
+    @property
+    def account_rate(self) -> float | None:
+        """Mails a second that the account may send; None while nobody knows."""
+        return self._most
+
+    @property
+    def waiting(self) -> int:
+        """Sends that wait for their turn now."""
+        return self._waiting
 
     def allow(self, rate: float | None) -> None:
         """What the account may send, as SES told."""
@@ -78,6 +90,18 @@ class Pace:
             if turn - now > patience:
                 return False
             self._next = turn + 1.0 / self._rate
+            if turn <= now:
+                return True
+            self._waiting += 1
+        try:
+            with spans.step(names.PACE_WAIT):
+                return self._sleep_until(turn, left)
+        finally:
+            with self._changed:
+                self._waiting -= 1
+            instruments.pace_waited(self._clock.monotonic() - now)
+
+    def _sleep_until(self, turn: float, left: Callable[[], float]) -> bool:
         while (wait := turn - self._clock.monotonic()) > 0:
             if left() <= 0:
                 return False

@@ -4,13 +4,15 @@ Nothing waits in memory with its lease running, and nothing but a stop ends this
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 
 from relayd.errors import HoldError, RelaydError
 from relayd.model.message import Message
 from relayd.ports import Clock, Queue
+from relayd.runtime.ages import Ages
+from relayd.runtime.gates import Gate
 from relayd.runtime.governor import Governor
 from relayd.runtime.health import HealthState
 from relayd.runtime.leases import Keeper, Lease
@@ -49,8 +51,10 @@ class Poller:
         wait: float,
         stuck: Callable[[], int],
         polled: Polled | None = None,
+        gates: Sequence[Gate] = (),
+        ages: Ages,
     ) -> None:
-        """`stuck`: messages in hand that are long past their deadline."""
+        """`stuck`: messages in hand that are long past their deadline. `ages` is told what was received."""
         self._queue = queue
         self._clock = clock
         self._slots = slots
@@ -62,6 +66,8 @@ class Poller:
         self._wait = wait
         self._stuck = stuck
         self._polled = polled
+        self._gates = gates
+        self._ages = ages
         self._stop = clock.condition()
         self._stopping = False
         self._failures = 0
@@ -112,7 +118,8 @@ class Poller:
 
     def _allowance(self, taken: int = 0) -> int:
         # A worker that hangs has its slot; it must not have the one turn of a breaker's trial, too.
-        return self._governor.allowance(max(0, self._slots.busy - taken - self._stuck()))
+        governed = self._governor.allowance(max(0, self._slots.busy - taken - self._stuck()))
+        return min([governed, *(gate.allowance() for gate in self._gates)])
 
     def _receive(self, wanted: int) -> list[Lease]:
         began = self._clock.time()
@@ -124,10 +131,16 @@ class Poller:
         if self._polled is not None:
             self._polled(began, [*messages, *(lease.message for lease in self._keeper.in_hand())])
         now = self._clock.monotonic()
+        received = None
         if messages:
-            instruments.messages_consumed(len(messages))
-            spans.received(self._queue.name, len(messages), began)
+            instruments.messages_consumed(len(messages), self._queue.name)
+            received = spans.received(self._queue.name, messages, began)
+            for gate in self._gates:
+                gate.took(len(messages))
         leases = [self._keeper.hold(message, now) for message in messages]
+        for lease in leases:
+            lease.received = received
+        self._ages.received(messages)
         if self._stopping:
             for lease in leases:
                 self._late(lease)
@@ -140,9 +153,10 @@ class Poller:
             self._health.condition("queue", error.reason)
         if isinstance(error, HoldError):
             # A missing queue or a denied access will not mend itself: say so loudly.
-            log.error("poll_held", reason=error.reason, detail=error.detail, retry_seconds=round(pause, 1))
+            told = {"queue": self._queue.name, "reason": error.reason, "detail": error.detail}
+            log.error("poll_held", **told, retry_seconds=round(pause, 1))
         else:
-            log.warning("poll_failed", reason=error.reason, retry_seconds=round(pause, 1))
+            log.warning("poll_failed", queue=self._queue.name, reason=error.reason, retry_seconds=round(pause, 1))
         return pause
 
     def _backoff(self) -> float:

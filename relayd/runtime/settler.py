@@ -3,13 +3,16 @@
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import structlog
 
-from relayd.errors import RelaydError
+from relayd.errors import HoldError, RelaydError
 from relayd.ports import Clock, EntryError, Queue, Thread
 from relayd.runtime.leases import Lease
 from relayd.runtime.slots import BATCH
+from relayd.telemetry import instruments, spans
+from relayd.telemetry.instruments import Engine
 
 log = structlog.get_logger(__name__)
 
@@ -33,6 +36,7 @@ class Settlement:
     visible_in: float | None
     done: Callable[[str | None], None]
     """Called once, on the Settler's thread: None when SQS agreed, else why it did not."""
+    trace: spans.Handle = spans.NOTHING
     queued_at: float = 0.0
     tries: int = 0
     not_before: float = 0.0
@@ -45,7 +49,8 @@ class Settlement:
 class Settler:
     """One thread that batches deletes and visibility changes. Bounded: a full one makes workers wait."""
 
-    def __init__(self, queue: Queue, clock: Clock, *, bound: int) -> None:
+    def __init__(self, queue: Queue, clock: Clock, *, bound: int, engine: Engine = "mail") -> None:
+        self._engine: Engine = engine
         self._queue = queue
         self._clock = clock
         self._bound = max(bound, BATCH)
@@ -116,14 +121,11 @@ class Settler:
     def _settle(self, batch: list[Settlement]) -> None:
         answers: list[EntryError | None]
         try:
-            if batch[0].deletes:
-                answers = self._queue.delete([x.lease.message.receipt_handle for x in batch])
-            else:
-                answers = self._queue.change_visibility(
-                    [(x.lease.message.receipt_handle, x.visible_in or 0.0) for x in batch]
-                )
+            with spans.batch(x.trace for x in batch):
+                answers = self._call(batch)
         except RelaydError as error:
             answers = [EntryError(error.reason, gone=False)] * len(batch)
+            self._refused(error, batch[0])
         except Exception:
             # A bug in the adapter must not end the thread that all settlements depend on.
             log.exception("settle_failed")
@@ -144,6 +146,17 @@ class Settler:
                 # What is told about a message must not end the thread that settles all the others.
                 log.exception("settle_failed")
 
+    def _call(self, batch: list[Settlement]) -> list[EntryError | None]:
+        if batch[0].deletes:
+            return self._queue.delete([x.lease.message.receipt_handle for x in batch])
+        return self._queue.change_visibility([(x.lease.message.receipt_handle, x.visible_in or 0.0) for x in batch])
+
+    def _refused(self, error: RelaydError, first: Settlement) -> None:
+        """A missing right will not mend itself: say so loudly, but not with each try."""
+        if isinstance(error, HoldError) and first.tries == 0:
+            told = {"operation": _operation(first), "reason": error.reason, "detail": error.detail}
+            log.error("settle_refused", queue=self._queue.name, **told)
+
     def _take_answer(self, settlement: Settlement, answer: EntryError | None, now: float) -> str | None:
         message_id = settlement.lease.message.message_id
         if answer is None:
@@ -151,6 +164,7 @@ class Settler:
             return None
         if not answer.gone and now < settlement.lease.expires_at:
             settlement.tries += 1
+            settlement.trace.noted("settle_failed", answer.code)
             delay = min(RETRY_CAP, RETRY_FIRST * 2 ** (settlement.tries - 1))
             # The last try falls before the lease ends: after it the handle is worth nothing.
             settlement.not_before = min(now + delay, settlement.lease.expires_at)
@@ -160,7 +174,13 @@ class Settler:
             self._unfinished[message_id] = None
             if len(self._unfinished) > REMEMBERED:
                 self._unfinished.popitem(last=False)
-        return GONE if answer.gone else LAPSED
+        problem = GONE if answer.gone else LAPSED
+        instruments.settlement_failed(self._engine, _operation(settlement), problem)
+        return problem
+
+
+def _operation(settlement: Settlement) -> Literal["delete", "change_visibility"]:
+    return "delete" if settlement.deletes else "change_visibility"
 
 
 _AGAIN = "again"

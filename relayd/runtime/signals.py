@@ -41,9 +41,9 @@ class StopSignals:
             os._exit(128 + number)
         os.write(self._write, b"\0")
 
-    def wait(self) -> None:
-        """Return once a stop signal has come."""
-        select.select([self._read], [], [])
+    def wait(self, seconds: float | None = None) -> bool:
+        """Return once a stop signal has come, or after so many seconds. Whether one has."""
+        return bool(select.select([self._read], [], [], seconds)[0])
 
     def close(self) -> None:
         os.close(self._read)

@@ -8,6 +8,8 @@ import structlog
 
 from relayd.errors import Dependency, RelaydError
 from relayd.ports import Clock, Queue, Thread
+from relayd.runtime.ages import Ages
+from relayd.runtime.gates import Gate
 from relayd.runtime.governor import GOVERNED, Governor, Probe
 from relayd.runtime.health import HealthState
 from relayd.runtime.leases import Keeper, Lease
@@ -15,7 +17,9 @@ from relayd.runtime.poller import Polled, Poller
 from relayd.runtime.settler import Settler
 from relayd.runtime.slots import Slots
 from relayd.runtime.turn import Route, Turn
+from relayd.runtime.watching import Watcher
 from relayd.runtime.workers import Workers
+from relayd.telemetry.instruments import Engine
 
 log = structlog.get_logger(__name__)
 
@@ -68,8 +72,13 @@ class Supervisor:
         polled: Polled | None = None,
         probes: Mapping[Dependency, Probe] | None = None,
         governed: Collection[Dependency] = GOVERNED,
+        gates: Sequence[Gate] = (),
+        watchers: Sequence[Watcher] = (),
+        engine: Engine = "mail",
     ) -> None:
-        """`governed`: dependencies that the route needs, and that may hold it."""
+        """`governed`: dependencies that the route needs, and that may hold it. `gates` may keep messages in the queue;
+        `watchers` are told how each one ended. `engine`: whose queue it is, for the metrics.
+        """
         self._queue = queue
         self._clock = clock
         self._settings = settings
@@ -78,14 +87,23 @@ class Supervisor:
         self._told_wedged: set[Lease] = set()
         self._chore_threads: list[Thread] = []
         self._polled = polled
+        self._gates = gates
         self._stop = clock.condition()
         self._stopping = False
+        self.engine: Engine = engine
         self.slots = Slots(clock, settings.concurrency)
         self.governor = Governor(
-            clock, settings.concurrency, probes, health.condition, dependencies=governed, wait=settings.wait
+            clock,
+            settings.concurrency,
+            probes,
+            health.condition,
+            dependencies=governed,
+            wait=settings.wait,
+            engine=engine,
         )
-        self.keeper = Keeper(queue, clock, visibility=settings.visibility, deadline=settings.deadline)
-        self.settler = Settler(queue, clock, bound=settings.concurrency * 2)
+        self.keeper = Keeper(queue, clock, visibility=settings.visibility, deadline=settings.deadline, engine=engine)
+        self.settler = Settler(queue, clock, bound=settings.concurrency * 2, engine=engine)
+        self.ages = Ages(clock, lambda: [lease.message for lease in self.keeper.in_hand()])
         self._turn = Turn(
             route,
             queue,
@@ -94,6 +112,8 @@ class Supervisor:
             settler=self.settler,
             governor=self.governor,
             condition=health.condition,
+            watchers=watchers,
+            engine=engine,
         )
         self._route = route
         self._workers = Workers(clock, self.slots, self._turn)
@@ -115,6 +135,8 @@ class Supervisor:
             wait=self._settings.wait,
             stuck=self.wedged,
             polled=self._polled,
+            gates=self._gates,
+            ages=self.ages,
         )
         self._clock.spawn("prober", self.governor.run)
         self._chore_threads = [self._clock.spawn(chore.name, partial(self._repeat, chore)) for chore in self._chores]

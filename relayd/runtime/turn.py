@@ -1,6 +1,7 @@
 """One message's turn in a worker: the route, then how the message ends, then the line that says so."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol, assert_never
 
 import structlog
@@ -12,7 +13,9 @@ from relayd.ports import Clock, Queue
 from relayd.runtime.governor import Governor
 from relayd.runtime.leases import Keeper, Lease
 from relayd.runtime.settler import Settlement, Settler
+from relayd.runtime.watching import Ended, Watcher
 from relayd.telemetry import instruments, names, spans
+from relayd.telemetry.instruments import Engine
 
 log = structlog.get_logger(__name__)
 
@@ -35,8 +38,8 @@ class Route(Protocol):
         ...
 
 
-Report = Callable[[str, str, str | None], None]
-"""Outcome, reason, and what went wrong when SQS was told."""
+Report = Callable[[Outcome | None, str, str | None], None]
+"""Outcome (None: abandoned), reason, and what went wrong when SQS was told."""
 
 
 class Turn:
@@ -52,6 +55,8 @@ class Turn:
         settler: Settler,
         governor: Governor,
         condition: Callable[[str, str | None], None],
+        watchers: Sequence[Watcher] = (),
+        engine: Engine = "mail",
     ) -> None:
         """`condition` is told what stands against being ready, and None when it is well again."""
         self._route = route
@@ -61,6 +66,8 @@ class Turn:
         self._settler = settler
         self._governor = governor
         self._condition = condition
+        self._watchers = watchers
+        self._engine: Engine = engine
         self._lock = clock.condition()
         self._parking = False
         self._parked: list[tuple[Lease, Outcome, Report]] = []
@@ -96,7 +103,12 @@ class Turn:
     def _take(self, lease: Lease) -> None:
         message = lease.message
         began = self._clock.monotonic()
-        with spans.process_span(self._queue.name, message):
+        waited = self._waited(message)
+        if waited is not None:
+            instruments.message_taken(self._engine, waited)
+        about = partial(self._about, waited)
+        with spans.process_span(self._queue.name, message, received=lease.received, about=about) as process:
+            lease.trace = process.handle
             worked = self._work(lease)
             outcome = worked.outcome
             if isinstance(outcome, Rejected):
@@ -106,7 +118,7 @@ class Turn:
             if outcome is None:
                 # Somebody else has the message, or will: settling it would be acting on what is not ours.
                 self._keeper.drop(lease)
-                report(ABANDONED, worked.reason, None)
+                report(None, worked.reason, None)
             else:
                 self._settle(lease, outcome, report)
 
@@ -123,12 +135,28 @@ class Turn:
 
         def done(problem: str | None) -> None:
             settle.end(problem)
-            report(name(outcome), outcome.reason, problem)
+            report(outcome, outcome.reason, problem)
 
-        self._settler.submit(Settlement(lease, visible, done), wait=wait)
+        self._settler.submit(Settlement(lease, visible, done, settle), wait=wait)
+
+    def _about(self, waited: float | None) -> dict[str, spans.Attribute]:
+        """What it is like to begin with a message now."""
+        limit, breakers = self._governor.standing()
+        told: dict[str, spans.Attribute] = {
+            names.LIMIT_NOW: limit,
+            names.IN_FLIGHT_NOW: len(self._keeper.in_hand()),
+        }
+        if breakers:
+            told[names.BREAKERS_NOW] = breakers
+        return told if waited is None else told | {names.WAITED: round(waited, 3)}
+
+    def _waited(self, message: Message) -> float | None:
+        """Seconds since the message was sent to the queue."""
+        return max(0.0, self._clock.time() - message.sent_at) if message.sent_at else None
 
     def _work(self, lease: Lease) -> Worked:
         if self._settler.was_finished(lease.message.message_id):
+            instruments.duplicate("undeleted")
             return Worked(Accepted("finished_before"))
         began = self._clock.monotonic()
         worked = self._route.work(lease)
@@ -155,23 +183,38 @@ class Turn:
         trace = spans.current_ids()
         seconds = self._clock.monotonic() - began
 
-        def report(outcome: str, reason: str, problem: str | None) -> None:
-            waited = max(0.0, self._clock.time() - message.sent_at) if message.sent_at else None
-            instruments.message_settled(self._queue.name, outcome, reason, seconds, waited)
+        def report(outcome: Outcome | None, reason: str, problem: str | None) -> None:
+            word = name(outcome)
+            age = self._waited(message)
+            instruments.message_settled(self._engine, self._queue.name, word, reason, seconds)
             log.info(
                 "message_settled",
                 **context,
                 **trace,
-                outcome=outcome,
+                outcome=word,
                 reason=reason,
                 settle_problem=problem,
                 queue=self._queue.name,
                 message_id=message.message_id,
                 receive_count=message.receive_count,
                 seconds=round(seconds, 4),
-                age_seconds=None if waited is None else round(waited, 3),
+                age_seconds=None if age is None else round(age, 3),
                 **worked.facts,
             )
+            ended = Ended(
+                message,
+                word,
+                reason,
+                visible_in=None if outcome is None else visible_in(outcome),
+                problem=problem,
+                seconds=seconds,
+                age=age,
+                trace_id=trace.get("trace_id"),
+                facts=worked.facts,
+                charged=not isinstance(outcome, Deferred) or outcome.charged,
+            )
+            for watcher in self._watchers:
+                watcher(ended)
 
         return report
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from relayd.sandbox.child import Sent
 from relayd.sandbox.moto_server import MotoServer
@@ -43,6 +43,8 @@ class Emulation:
     """What its SNS signs with, as PEM; None where that cannot be known."""
     fates: Callable[[Mapping[str, str]], object] | None = None
     """Sets what becomes of mail to these addresses; None where SES tells nobody what became of mail."""
+    receive: Callable[..., Mapping[str, Any]] | None = None
+    """Takes mail in through receipt rules; None where there are none, and the door does what one would say."""
 
 
 def start(which: Which, log: Path) -> Emulation:
@@ -53,7 +55,9 @@ def start(which: Which, log: Path) -> Emulation:
 
     aws = EmbeddedAws(log)
     switch = Switch(lambda modes: aws.faults(rules(modes)))
-    return Emulation(aws, switch, FAST_QUEUE, aws.certificate, lambda fates: aws.settings(fates=dict(fates)))
+    return Emulation(
+        aws, switch, FAST_QUEUE, aws.certificate, lambda fates: aws.settings(fates=dict(fates)), aws.receive
+    )
 
 
 def foreign() -> Emulation:

@@ -105,8 +105,10 @@ class MotoServer(ChildAws):
         super().__init__("relayd.sandbox.moto_server", log, sent_path=SENT)
 
 
-def serve(port: int) -> None:
-    """Be the emulator until standard input ends, which it does when the parent process goes away, however it goes."""
+def serve(port: int, around: Callable[[Application], Application] = lambda emulator: emulator) -> None:
+    """Be the emulator until standard input ends, which it does when the parent process goes away, however it goes.
+    `around` may put a layer of its own between it and whoever calls.
+    """
     import logging
 
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
@@ -121,7 +123,7 @@ def serve(port: int) -> None:
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     recorder = Recorder(DomainDispatcherApplication(create_backend_app))
-    server = make_server("127.0.0.1", port, recorder, threaded=True, request_handler=Quiet)
+    server = make_server("127.0.0.1", port, around(recorder), threaded=True, request_handler=Quiet)
     print(json.dumps({"port": server.server_port}), flush=True)
     # moto prints now and then; nobody reads the pipe from here on.
     os.dup2(2, 1)

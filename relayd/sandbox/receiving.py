@@ -82,6 +82,57 @@ class Store(Protocol):
     def topic_arn(self) -> str: ...
 
 
+class RuledReceiving:
+    """SES's receiving where there are receipt rules: the emulated AWS's own."""
+
+    def __init__(
+        self, receive: Callable[..., Mapping[str, Any]], keep: Callable[[str, bytes], None] = lambda *_: None
+    ) -> None:
+        """`receive` is `relayd.sandbox.cloud.client.EmbeddedAws.receive`; `keep` is given each mail as it went into S3,
+        by its id.
+        """
+        self._receive = receive
+        self._keep = keep
+
+    def accept(self, source: str, recipients: tuple[str, ...], data: bytes, peer: str = "127.0.0.1") -> "Accepted":
+        """Take in one mail. Raises ValueError where no rule is for any of its recipients."""
+        began = _Began()
+        published_at = time.time()
+        told = self._receive(source, recipients, data, peer=peer, traceparent=began.traceparent)
+        if told["mail_id"] is None:
+            raise ValueError("no receipt rule takes this mail")
+        self._keep(told["mail_id"], told["head"].encode() + data)
+        return began.accepted(told["mail_id"], source, recipients, data, published_at)
+
+
+class _Began:
+    """The beginning of a mail's trace."""
+
+    def __init__(self) -> None:
+        self.at = time.time()
+        self.trace_id, self.span_id = secrets.token_hex(16), secrets.token_hex(8)
+
+    @property
+    def traceparent(self) -> str:
+        return f"00-{self.trace_id}-{self.span_id}-01"
+
+    def accepted(
+        self, mail_id: str, source: str, recipients: tuple[str, ...], data: bytes, published_at: float
+    ) -> "Accepted":
+        subject = next((value for name, value in header_fields(data) if name.lower() == "subject"), "")
+        span = Span(
+            trace_id=self.trace_id,
+            span_id=self.span_id,
+            parent_id="",
+            name="SES receives, stores, publishes",
+            start=self.at,
+            end=time.time(),
+            service="sandbox",
+            kind="producer",
+        )
+        return Accepted(mail_id, self.trace_id, source, recipients, subject, len(data), published_at, span)
+
+
 class Receiving:
     """SES's receipt rule: store the mail, then tell."""
 
@@ -92,11 +143,10 @@ class Receiving:
 
     def accept(self, source: str, recipients: tuple[str, ...], data: bytes, peer: str = "127.0.0.1") -> Accepted:
         """Take in one mail. Whatever the store raises goes through: the sender must keep the mail then."""
-        started = time.time()
+        began = _Began()
         mail_id = new_mail_id()
-        trace_id, span_id = secrets.token_hex(16), secrets.token_hex(8)
         verdicts = Verdicts.of(data, header_fields(data))
-        stored = received_headers(mail_id, source, recipients, verdicts, now=started, peer=peer) + data
+        stored = received_headers(mail_id, source, recipients, verdicts, now=began.at, peer=peer) + data
         self._store.put(mail_id, stored)
         self._keep(mail_id, stored)
         published_at = time.time()
@@ -107,25 +157,13 @@ class Receiving:
                 recipients=recipients,
                 stored=stored,
                 verdicts=verdicts,
-                now=started,
-                took_ms=int((published_at - started) * 1000),
-                topic_arn=self._store.topic_arn,
-                bucket=self._store.bucket,
+                now=began.at,
+                took_ms=int((published_at - began.at) * 1000),
+                action=stored_action(self._store.bucket, "", mail_id, self._store.topic_arn),
             )
         )
-        self._store.publish(text, f"00-{trace_id}-{span_id}-01")
-        subject = next((value for name, value in header_fields(data) if name.lower() == "subject"), "")
-        span = Span(
-            trace_id=trace_id,
-            span_id=span_id,
-            parent_id="",
-            name="SES receives, stores, publishes",
-            start=started,
-            end=time.time(),
-            service="sandbox",
-            kind="producer",
-        )
-        return Accepted(mail_id, trace_id, source, recipients, subject, len(data), published_at, span)
+        self._store.publish(text, began.traceparent)
+        return began.accepted(mail_id, source, recipients, data, published_at)
 
 
 def new_mail_id() -> str:
@@ -176,6 +214,17 @@ def received_headers(
     return "".join(f"{line}\r\n" for line in lines).encode("utf-8", "replace")
 
 
+def stored_action(bucket: str, prefix: str, mail_id: str, topic_arn: str) -> dict[str, str]:
+    """The part of a notification that says where an S3 action has put the mail."""
+    return {
+        "type": "S3",
+        "topicArn": topic_arn,
+        "bucketName": bucket,
+        "objectKeyPrefix": prefix,
+        "objectKey": prefix + mail_id,
+    }
+
+
 def notification(
     *,
     mail_id: str,
@@ -185,10 +234,9 @@ def notification(
     verdicts: Verdicts,
     now: float,
     took_ms: int,
-    topic_arn: str,
-    bucket: str,
+    action: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The `Received` notification of a receipt rule with an S3 action."""
+    """The `Received` notification of a receipt rule. `action`: which of its actions tells, and where the mail is."""
     fields = header_fields(stored)
     kept, truncated = _within_limit(fields)
     common = _common_headers(source, fields)
@@ -201,13 +249,7 @@ def notification(
         "spfVerdict": {"status": verdicts.spf},
         "dkimVerdict": {"status": verdicts.dkim},
         "dmarcVerdict": {"status": verdicts.dmarc},
-        "action": {
-            "type": "S3",
-            "topicArn": topic_arn,
-            "bucketName": bucket,
-            "objectKeyPrefix": "",
-            "objectKey": mail_id,
-        },
+        "action": dict(action),
     }
     if verdicts.dmarc_policy is not None:
         receipt["dmarcPolicy"] = verdicts.dmarc_policy

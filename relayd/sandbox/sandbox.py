@@ -14,10 +14,11 @@ from rich.console import Console
 from relayd.adapters.database import connect
 from relayd.errors import RelaydError
 from relayd.sandbox import emulators
+from relayd.sandbox.care import take_care
 from relayd.sandbox.child import Sent
 from relayd.sandbox.daemon import Daemon, environment
 from relayd.sandbox.directory import add_masks, end_pause, is_paused, reply_address
-from relayd.sandbox.door import Door, open_port
+from relayd.sandbox.door import Door, Receiver, open_port
 from relayd.sandbox.emulators import Emulation
 from relayd.sandbox.feed import Feeder
 from relayd.sandbox.folder import Folder, data_folder
@@ -26,7 +27,7 @@ from relayd.sandbox.masks import FATES, LOST, SHOP, WING
 from relayd.sandbox.outcomes import DeadLetter, Ended, Summary, Tally
 from relayd.sandbox.page.book import Book
 from relayd.sandbox.page.opening import Parts, open_page
-from relayd.sandbox.receiving import Accepted, Receiving
+from relayd.sandbox.receiving import Accepted, Receiving, RuledReceiving
 from relayd.sandbox.samples import PEN_FRIEND, Sample, samples
 from relayd.sandbox.screen import Screen
 from relayd.sandbox.terminal import TURN_SECONDS, follow, progress
@@ -126,6 +127,7 @@ class Sandbox:
         self.world = World.build(endpoint, self._clients, suffix, events=fates is not None)
         if fates is not None:
             fates(FATES)
+            take_care(self.world, self._clients)
         self.traces = Traces()
         self._book = Book() if options.page_port is not None else None
         otlp = OtlpReceiver(self.traces)
@@ -138,8 +140,7 @@ class Sandbox:
             return
         self._watch = self._start_watch(stack)
         self._store = Store(self.world, self._clients)
-        receiving = Receiving(self._store, self._book.keep) if self._book else Receiving(self._store)
-        self._door = Door(receiving, MAIL_DOMAINS, options.smtp_port, self._arrived)
+        self._door = Door(self._receiver(), MAIL_DOMAINS, options.smtp_port, self._arrived)
         stack.callback(self._door.close)
         self.page_url = self._open_page(stack)
         self.up = True
@@ -175,6 +176,11 @@ class Sandbox:
         watch.start()
         stack.callback(watch.stop)
         return watch
+
+    def _receiver(self) -> Receiver:
+        keep = {"keep": self._book.keep} if self._book is not None else {}
+        receive = self._emulation.receive
+        return Receiving(self._store, **keep) if receive is None else RuledReceiving(receive, **keep)
 
     def _open_page(self, stack: ExitStack) -> str:
         """Serve the page; empty when there is to be none."""

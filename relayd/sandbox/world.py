@@ -4,8 +4,10 @@ Everything here may be done twice.
 """
 
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -72,6 +74,15 @@ class Clients:
         self.sns: SNSClient = session.client("sns", **common)
         self.sqs: SQSClient = session.client("sqs", **common)
         self.ses: SESV2Client = session.client("sesv2", **common)
+        self._older_ses: Callable[[], Any] = lambda: session.client("ses", **common)
+        anything: Any = session
+        self.other: Callable[[str], Any] = lambda service: anything.client(service, **common)
+        """Makes a client of another service."""
+
+    @cached_property
+    def ses_v1(self) -> Any:
+        """SES's older API, which alone knows receipt rules. Made when it is needed: few do."""
+        return self._older_ses()
 
 
 def refuse_real_aws(endpoint: str) -> None:
@@ -108,29 +119,48 @@ class World:
     dead_letter_url: str
     events: EventsPath | None = None
     """None: the emulator may know nothing of events."""
+    rule_set: str | None = None
+    """The active receipt rules; None: the emulator does not let mail in by rules."""
 
     @classmethod
     def build(cls, endpoint: str, clients: Clients, suffix: str = "", *, events: bool = False) -> "World":
-        """Make everything. The suffix keeps runs apart that share an emulator."""
+        """Make everything. The suffix keeps runs apart that share an emulator; `events`: one that tells what became of
+        mail, and lets it in by receipt rules.
+        """
         from botocore.exceptions import BotoCoreError, ClientError
 
         name = f"relayd-sandbox{suffix}"
         try:
-            world = _build(endpoint, clients, name)
+            world = _build(endpoint, clients, name, rules=events)
             return replace(world, events=_events(clients, f"{name}-events")) if events else world
         except (BotoCoreError, ClientError) as error:
             raise RelaydError("sandbox_aws", f"the emulator at {endpoint} could not be set up: {error}") from None
 
 
-def _build(endpoint: str, clients: Clients, name: str) -> World:
+def _build(endpoint: str, clients: Clients, name: str, *, rules: bool) -> World:
     bucket = f"{name}-mail"
     clients.s3.create_bucket(Bucket=bucket)
     topic_arn = clients.sns.create_topic(Name=name)["TopicArn"]
     foreign_topic_arn = clients.sns.create_topic(Name=f"{name}-foreign")["TopicArn"]
+    # Before anybody listens to the topic: a rule that is set up tells it so.
+    rule_set = _rules(clients, name, bucket, topic_arn) if rules else None
     # The foreign one is let through this wall, so that relayd's own is tried.
     queue_url, dead_letter_url = _told_queue(clients, name, [topic_arn, foreign_topic_arn])
     _identity(clients)
-    return World(endpoint, bucket, topic_arn, foreign_topic_arn, queue_url, dead_letter_url)
+    return World(endpoint, bucket, topic_arn, foreign_topic_arn, queue_url, dead_letter_url, rule_set=rule_set)
+
+
+def _rules(clients: Clients, name: str, bucket: str, topic_arn: str) -> str:
+    """One rule for all mail: into the bucket, and the topic is told. It counts from now on, whatever did before."""
+    ses = clients.ses_v1
+    with suppress(ses.exceptions.AlreadyExistsException):
+        ses.create_receipt_rule_set(RuleSetName=name)
+    action = {"S3Action": {"BucketName": bucket, "TopicArn": topic_arn}}
+    rule = {"Name": "mail", "Enabled": True, "ScanEnabled": True, "Actions": [action]}
+    with suppress(ses.exceptions.AlreadyExistsException):
+        ses.create_receipt_rule(RuleSetName=name, Rule=rule)
+    ses.set_active_receipt_rule_set(RuleSetName=name)
+    return name
 
 
 def _events(clients: Clients, name: str) -> EventsPath:

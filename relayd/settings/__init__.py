@@ -16,7 +16,18 @@ from relayd.settings.combinations import contradictions, longest_send
 from relayd.settings.forms import WrongFormError
 from relayd.settings.table import SETTINGS, Setting
 
-__all__ = ["SETTINGS", "DirectorySettings", "QueueSettings", "Setting", "Settings", "effective"]
+__all__ = [
+    "SETTINGS",
+    "DeadLetterSettings",
+    "DirectorySettings",
+    "PruneSettings",
+    "QueueSettings",
+    "SecretSettings",
+    "Setting",
+    "Settings",
+    "effective",
+    "readable",
+]
 
 PREFIX = "RELAYD_"
 
@@ -31,7 +42,18 @@ _SERVICE_LINK = re.compile(
 
 
 _DIRECTORY = ("RELAYD_DATABASE_URL", "RELAYD_MAIL_DOMAINS", "RELAYD_SECRET")
+_PRUNING = ("RELAYD_DATABASE_URL", "RELAYD_LEDGER_DAYS", "RELAYD_SECRET")
 _QUEUE = ("RELAYD_QUEUE_URL", "RELAYD_DATABASE_URL", "RELAYD_SECRET")
+_DEAD_LETTERS = (
+    "RELAYD_QUEUE_URL",
+    "RELAYD_DEAD_LETTER_URL",
+    "RELAYD_DATABASE_URL",
+    "RELAYD_BUCKETS",
+    "RELAYD_VISIBILITY_SECONDS",
+    "RELAYD_S3_CONNECT_SECONDS",
+    "RELAYD_S3_READ_SECONDS",
+    "RELAYD_MEMORY_BUDGET_MB",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +137,30 @@ class DirectorySettings:
 
 
 @dataclass(frozen=True, slots=True)
+class PruneSettings:
+    """What `relayd db prune` needs to know."""
+
+    database_url: str = field(repr=False)
+    ledger_days: int
+    secrets: tuple[bytes, ...] = field(repr=False, default=())
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str]) -> Self:
+        """Read that part of the environment; other settings may be missing or wrong."""
+        # The secret only checks that the database is the right one.
+        table = [
+            replace(setting, required=setting.field == "database_url")
+            for setting in SETTINGS
+            if setting.env in _PRUNING
+        ]
+        reading = _read(table, environ)
+        if reading.problems:
+            raise ConfigurationError(reading.problems)
+        reading.values["secrets"] = reading.values["secrets"] or ()
+        return cls(**reading.values)
+
+
+@dataclass(frozen=True, slots=True)
 class QueueSettings:
     """What it takes to put mail into the queue again: no SES, no bucket, no topic."""
 
@@ -129,6 +175,53 @@ class QueueSettings:
         if reading.problems:
             raise ConfigurationError(reading.problems)
         return cls(reading.values["queue_url"], reading.values["database_url"], reading.values["secrets"])
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterSettings:
+    """What it takes to read the dead letters, and their mails: no SES, no topic, no secret; the ledger only helps."""
+
+    queue_url: str | None
+    """None only where there is a `dead_letter_url`."""
+    dead_letter_url: str | None
+    database_url: str | None = field(repr=False)
+    buckets: tuple[str, ...]
+    """Empty where none are set."""
+    visibility_seconds: float
+    s3_connect_seconds: float
+    s3_read_seconds: float
+    memory_budget_mb: int
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str], *, mails: bool) -> Self:
+        """Read that part of the environment; other settings may be missing or wrong. With `mails`, the buckets are
+        needed, too.
+        """
+        needed = {"dead_letter_url" if environ.get("RELAYD_DEAD_LETTER_URL", "").strip() else "queue_url"}
+        needed |= {"buckets"} if mails else set()
+        table = [
+            replace(setting, required=setting.field in needed) for setting in SETTINGS if setting.env in _DEAD_LETTERS
+        ]
+        reading = _read(table, environ)
+        if reading.problems:
+            raise ConfigurationError(reading.problems)
+        reading.values["buckets"] = reading.values["buckets"] or ()
+        return cls(**reading.values)
+
+
+@dataclass(frozen=True, slots=True)
+class SecretSettings:
+    """The keys alone: what it takes to say what stands for an address."""
+
+    secrets: tuple[bytes, ...] = field(repr=False)
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str]) -> Self:
+        """Read that part of the environment; other settings may be missing or wrong."""
+        reading = _read([setting for setting in SETTINGS if setting.field == "secrets"], environ)
+        if reading.problems:
+            raise ConfigurationError(reading.problems)
+        return cls(reading.values["secrets"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +246,12 @@ def effective(environ: Mapping[str, str], *, tty: bool = False) -> tuple[list[Ro
         value = "" if wrong or text is None else setting.show(text)
         rows.append(Row(setting.env, value, "wrong" if wrong and text is not None else source, setting.doc))
     return rows, reading.problems
+
+
+def readable(environ: Mapping[str, str]) -> tuple[dict[str, Any], list[Problem]]:
+    """Each setting by its field as far as it can be read, None where it is wrong or not set; and all that is wrong."""
+    reading = _read(SETTINGS, environ)
+    return reading.values, reading.problems
 
 
 class _Reading(NamedTuple):

@@ -7,8 +7,8 @@ import structlog
 from opentelemetry.trace import Span
 
 from relayd.model.delivery import DELIVERY_TAG
-from relayd.telemetry import names
-from relayd.telemetry.instruments import label
+from relayd.telemetry import batches, names
+from relayd.telemetry.words import label
 
 _SETTLING = ("DeleteMessage", "DeleteMessageBatch", "ChangeMessageVisibility", "ChangeMessageVisibilityBatch")
 
@@ -38,9 +38,14 @@ def before_call(span: Span, service: str, operation: str, params: dict[str, Any]
         case "sesv2":
             raw = params.get("Content", {}).get("Raw", {}).get("Data")
             tags = {tag.get("Name"): tag.get("Value") for tag in params.get("EmailTags", ())}
+            delivery = tags.get(DELIVERY_TAG)
             _set(
                 span,
-                {names.REQUEST_SIZE: None if raw is None else len(raw), names.DELIVERY: tags.get(DELIVERY_TAG)},
+                {
+                    names.REQUEST_SIZE: None if raw is None else len(raw),
+                    names.DELIVERY: delivery,
+                    names.ATTEMPT: None if delivery is None else _attempt(delivery),
+                },
             )
         case "sqs":
             url = params.get("QueueUrl")
@@ -56,6 +61,7 @@ def before_call(span: Span, service: str, operation: str, params: dict[str, Any]
                     names.MESSAGING_BATCH_COUNT: None if entries is None else len(entries),
                 },
             )
+            batches.called(span)
 
 
 def after_call(span: Span, service: str, operation: str, answer: dict[str, Any] | None) -> None:
@@ -75,6 +81,12 @@ def after_call(span: Span, service: str, operation: str, answer: dict[str, Any] 
             messages = answer.get("Messages", ())
             only = messages[0].get("MessageId") if len(messages) == 1 else None
             _set(span, {names.MESSAGING_BATCH_COUNT: len(messages), names.MESSAGING_MESSAGE_ID: only})
+
+
+def _attempt(delivery: str) -> int | None:
+    """The tag is the delivery's id and the attempt's number."""
+    number = delivery.rpartition("-")[2]
+    return int(number) if number.isdecimal() else None
 
 
 def _operation_type(operation: str) -> str | None:

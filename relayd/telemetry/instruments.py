@@ -1,143 +1,149 @@
 """Counters and histograms, one function for each thing that happens. Labels have few values, and none is personal."""
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from time import perf_counter
+from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Literal
 
 from opentelemetry import metrics
-from opentelemetry.metrics import CallbackOptions, Observation
 
-from relayd.errors import Dependency, RelaydError
 from relayd.telemetry import names
+from relayd.telemetry.catalogue import INSTRUMENTS
+from relayd.telemetry.words import bounded, label
 
-CALL_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0)
-"""Bucket boundaries; the library's own suit milliseconds. They go as far as timeouts and deadlines do."""
-QUEUE_SECONDS = (0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0)
+Engine = Literal["mail", "events"]
+"""Whose queue it is: what the label `queue` says of an engine."""
 
-_WORD = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
-
-_SQS = {names.MESSAGING_SYSTEM: "aws_sqs"}
 _DONE = ("accepted", "released")
 """Outcomes that are not failures of the message."""
+WAITS = frozenset({"claimed_elsewhere", "mailbox_full", "memory_full", "ses_paced"})
+"""Reasons of a deferral that is nobody's failure: there was nothing to be tried yet."""
+_OPERATION_TYPES = {
+    "receive": "receive",
+    "delete": "settle",
+    "change_visibility": "settle",
+    "dead_letter": "send",
+}
+_BOUNCES = {"Permanent": "permanent", "Transient": "transient"}
+
+POOL = {names.POOL: "relayd"}
+"""What the conventions have a database's pool say of itself."""
 
 _meter = metrics.get_meter(names.SCOPE)
 
 
-def _counter(name: str, unit: str) -> metrics.Counter:
-    return _meter.create_counter(name, unit=unit, description=names.INSTRUMENTS[name])
+def _counter(name: str) -> metrics.Counter:
+    return _meter.create_counter(name, unit=INSTRUMENTS[name].unit, description=INSTRUMENTS[name].meaning)
 
 
-def _histogram(name: str, boundaries: tuple[float, ...]) -> metrics.Histogram:
+def _histogram(name: str) -> metrics.Histogram:
+    made = INSTRUMENTS[name]
     return _meter.create_histogram(
-        name, unit="s", description=names.INSTRUMENTS[name], explicit_bucket_boundaries_advisory=boundaries
+        name, unit=made.unit, description=made.meaning, explicit_bucket_boundaries_advisory=made.boundaries
     )
 
 
-_consumed = _counter(names.CONSUMED, "{message}")
-_deliveries = _counter(names.DELIVERIES, "{delivery}")
-_messages = _counter(names.MESSAGES, "{message}")
-_leases = _counter(names.LEASES, "{lease}")
-_in_doubt = _counter(names.IN_DOUBT, "{delivery}")
-_feedback = _counter(names.FEEDBACK, "{event}")
-_alerts = _counter(names.ALERTS, "{alert}")
-_notices = _counter(names.NOTICES, "{notice}")
-_verdicts = _counter(names.VERDICTS, "{mail}")
-_trackers = _counter(names.TRACKERS, "{tracker}")
-_process_duration = _histogram(names.PROCESS_DURATION, CALL_SECONDS)
-_operation_duration = _histogram(names.OPERATION_DURATION, CALL_SECONDS)
-_dependency_duration = _histogram(names.DEPENDENCY_DURATION, CALL_SECONDS)
-_queue_time = _histogram(names.QUEUE_TIME, QUEUE_SECONDS)
-
-_breaker_changes = _counter(names.BREAKER_CHANGES, "{change}")
-
-_in_flight_sources: list[Callable[[], int]] = []
-_gauge_sources: dict[str, Callable[[], Mapping[str, float]]] = {}
-
-
-def _observe_in_flight(_options: CallbackOptions) -> Iterable[Observation]:
-    return [Observation(sum(source() for source in _in_flight_sources))]
-
-
-_meter.create_observable_gauge(
-    names.IN_FLIGHT, [_observe_in_flight], unit="{message}", description=names.INSTRUMENTS[names.IN_FLIGHT]
-)
+_consumed = _counter(names.CONSUMED)
+_copied = _counter(names.COPIED)
+_messages = _counter(names.MESSAGES)
+_deliveries = _counter(names.DELIVERIES)
+_verdicts = _counter(names.VERDICTS)
+_trackers = _counter(names.TRACKERS)
+_feedback = _counter(names.FEEDBACK)
+_alerts = _counter(names.ALERTS)
+_notices = _counter(names.NOTICES)
+_in_doubt = _counter(names.IN_DOUBT)
+_duplicates = _counter(names.DUPLICATES)
+_leases = _counter(names.LEASES)
+_unsettled_failures = _counter(names.UNSETTLED_FAILURES)
+_pruned = _counter(names.LEDGER_PRUNED)
+_breaker_changes = _counter(names.BREAKER_CHANGES)
+_pace_time = _counter(names.PACE_TIME)
+_process_duration = _histogram(names.PROCESS_DURATION)
+_operation_duration = _histogram(names.OPERATION_DURATION)
+_dependency_duration = _histogram(names.DEPENDENCY_DURATION)
+_mail_duration = _histogram(names.MAIL_DURATION)
+_mail_size = _histogram(names.MAIL_SIZE)
+_queue_time = _histogram(names.QUEUE_TIME)
+_connection_wait = _histogram(names.CONNECTION_WAIT)
 
 
-def _watched(name: str, unit: str) -> None:
-    def observe(_options: CallbackOptions) -> Iterable[Observation]:
-        source = _gauge_sources.get(name)
-        found = source() if source is not None else {}
-        return [Observation(value, {"dependency": label} if label else {}) for label, value in found.items()]
-
-    _meter.create_observable_gauge(name, [observe], unit=unit, description=names.INSTRUMENTS[name])
-
-
-_watched(names.LIMIT, "{message}")
-_watched(names.BREAKER, "1")
-_watched(names.MEMORY_RESERVED, "By")
-_watched(names.PACE, "{mail}/s")
-
-
-def watch(name: str, source: Callable[[], Mapping[str, float]]) -> None:
-    """Ask `source` at each collection for a gauge's values, by dependency; the key is empty where there is but one."""
-    _gauge_sources[name] = source
-
-
-def breaker(dependency: str, state: str) -> None:
-    """A dependency's breaker changed to this state."""
-    _breaker_changes.add(1, {"dependency": label(dependency), "state": label(state)})
+def begin(*engines: Engine) -> None:
+    """Let what alerts wait for stand at 0 from the start: Prometheus sees no rise in a counter that was not there
+    before its first event.
+    """
+    _zero(_leases, queue=engines, event=("extended", "lost"))
+    operations = ("delete", "change_visibility")
+    _zero(_unsettled_failures, queue=engines, operation=operations, reason=("lease_gone", "lease_lapsed"))
+    dependencies = ("s3", "ses", "database", "certificates")
+    _zero(_breaker_changes, queue=engines, dependency=dependencies, state=("open", "half_open", "closed"))
+    _zero(_in_doubt, event=("doubt", "resend", "given_up"))
+    _zero(_duplicates, met=("settled", "claimed", "undeleted"))
+    _zero(_alerts, word=("suppressed", "rendering_failure"))
+    _zero(_feedback, kind=("send", "delivery", "complaint", "reject"), type=("",), matched=("true",))
+    _zero(_feedback, kind=("bounce",), type=("permanent", "transient", "undetermined"), matched=("true",))
+    _zero(_deliveries, state=("sent",), reason=("forwarded",))
+    _zero(_deliveries, state=("discarded",), reason=("unknown_mask",))
+    for counter in (_trackers, _pruned, _pace_time):
+        _zero(counter)
 
 
-def messages_consumed(count: int) -> None:
-    """So many messages came with one receive."""
-    _consumed.add(count, _SQS)
+def _zero(counter: metrics.Counter, **labels: Sequence[str]) -> None:
+    for values in product(*labels.values()):
+        counter.add(0, {kind: bounded(kind, word) for kind, word in zip(labels, values, strict=True)})
 
 
-def message_settled(queue: str, outcome: str, reason: str, seconds: float, waited: float | None = None) -> None:
-    """A message was settled after `seconds` of work, having `waited` in the queue since it was sent."""
-    failed = {} if outcome in _DONE else {names.ERROR_TYPE: label(reason)}
-    _messages.add(1, {"outcome": label(outcome), "reason": label(reason)})
-    _process_duration.record(seconds, _SQS | {names.MESSAGING_DESTINATION: queue} | failed)
-    if waited is not None:
-        # The sender's clock may be ahead of ours: never below zero.
-        _queue_time.record(max(0.0, waited))
+# Messages and mail.
+
+
+def messages_consumed(count: int, destination: str) -> None:
+    """So many messages came with one receive from a queue."""
+    _consumed.add(count, _messaging(destination) | {names.MESSAGING_OPERATION: "receive"})
+
+
+def message_taken(queue: Engine, waited: float) -> None:
+    """A message was taken in hand, so many seconds after it was sent."""
+    # The sender's clock may be ahead of ours: never below zero.
+    _queue_time.record(max(0.0, waited), {"queue": queue})
+
+
+def message_settled(queue: Engine, destination: str, outcome: str, reason: str, seconds: float) -> None:
+    """A message was settled after `seconds` of work."""
+    reason = bounded("reason", reason)
+    _messages.add(1, {"queue": queue, "outcome": label(outcome), "reason": reason})
+    attributes = _messaging(destination) | {names.MESSAGING_OPERATION: "process"}
+    if is_failure(outcome, reason):
+        attributes[names.ERROR_TYPE] = reason
+    _process_duration.record(seconds, attributes)
+
+
+def is_failure(outcome: str, reason: str) -> bool:
+    """Whether a message that ended so, failed. To have been handed back untried, or to wait for its turn, is no
+    failure.
+    """
+    return outcome not in _DONE and reason not in WAITS
+
+
+def _messaging(destination: str) -> dict[str, str]:
+    return {names.MESSAGING_SYSTEM: "aws_sqs", names.MESSAGING_DESTINATION: destination}
 
 
 def delivery(state: str, reason: str) -> None:
-    """A delivery of a message ended, or was left open."""
-    _deliveries.add(1, {"state": label(state), "reason": label(reason)})
+    """A delivery of a mail ended, or was left open."""
+    _deliveries.add(1, {"state": label(state), "reason": bounded("reason", reason)})
 
 
-def leases_extended(count: int) -> None:
-    """So many leases were extended by one call."""
-    _leases.add(count, {"event": "extended"})
+def mail_fetched(size: int) -> None:
+    """A mail of so many bytes came from S3, or with its notification."""
+    _mail_size.record(size, {"direction": "received"})
 
 
-def leases_lost(count: int) -> None:
-    """So many leases ended while their messages were in hand."""
-    _leases.add(count, {"event": "lost"})
-
-
-def in_doubt(event: Literal["doubt", "resend", "given_up"]) -> None:
-    """A send whose end is not known came up, was repeated, or was given up."""
-    _in_doubt.add(1, {"event": event})
-
-
-def feedback(kind: str, *, matched: bool) -> None:
-    """An event of SES was learned from; `matched`: about a delivery that the ledger knows."""
-    _feedback.add(1, {"kind": label(kind), "matched": matched})
-
-
-def alert(word: str) -> None:
-    """Something that an operator should look into came up."""
-    _alerts.add(1, {"word": label(word)})
-
-
-def notice(kind: str, outcome: str) -> None:
-    """A notice to an owner was sent, or never will be."""
-    _notices.add(1, {"kind": label(kind), "outcome": label(outcome)})
+def mail_sent(kind: Literal["forward", "reply"], size: int, seconds: float | None) -> None:
+    """SES took a mail of so many bytes, `seconds` after it had received the one that it was made from; None where that
+    is not known, or says nothing.
+    """
+    _mail_size.record(size, {"direction": "sent"})
+    if seconds is not None:
+        _mail_duration.record(max(0.0, seconds), {"kind": kind})
 
 
 def verdicts(found: Mapping[str, str]) -> None:
@@ -153,34 +159,88 @@ def trackers(count: int) -> None:
         _trackers.add(count)
 
 
-def watch_in_flight(source: Callable[[], int]) -> Callable[[], None]:
-    """Ask `source` at each collection how many messages are in hand. Returns what stops the asking."""
-    _in_flight_sources.append(source)
-    return lambda: _in_flight_sources.remove(source)
+def feedback(kind: str, *, matched: bool, bounce_type: str = "") -> None:
+    """An event of SES was learned from; `matched`: about a delivery that the ledger knows. `bounce_type` is SES's."""
+    shown = _BOUNCES.get(bounce_type, "undetermined") if kind == "bounce" else ""
+    _feedback.add(1, {"kind": label(kind), "type": shown, "matched": "true" if matched else "false"})
 
 
-@contextmanager
-def measure(dependency: Dependency, operation: str) -> Iterator[None]:
-    """Time one call to a dependency, failed or not."""
-    began = perf_counter()
-    failed: dict[str, str] = {}
-    try:
-        yield
-    except BaseException as error:
-        failed = {names.ERROR_TYPE: error_type(error)}
-        raise
-    finally:
-        seconds = perf_counter() - began
-        _dependency_duration.record(seconds, {"dependency": dependency, "operation": label(operation)} | failed)
-        if dependency == "queue":
-            _operation_duration.record(seconds, _SQS | {names.MESSAGING_OPERATION: label(operation)} | failed)
+def alert(word: str) -> None:
+    """Something that an operator should look into came up."""
+    _alerts.add(1, {"word": bounded("word", word)})
 
 
-def error_type(error: BaseException) -> str:
-    """What may be told about an error in one word: our reason, else its type."""
-    return label(error.reason) if isinstance(error, RelaydError) else type(error).__name__
+def notice(kind: str, outcome: str) -> None:
+    """A notice to an owner was sent, or never will be."""
+    _notices.add(1, {"kind": bounded("kind", kind), "outcome": bounded("reason", outcome)})
 
 
-def label(word: str) -> str:
-    """The word, if it is one: a text that slipped in would be a new time series each time, and may be personal."""
-    return word if _WORD.fullmatch(word) else "other"
+# What keeps mail from being lost or doubled.
+
+
+def in_doubt(event: Literal["doubt", "resend", "given_up"]) -> None:
+    """A send whose end is not known came up, was repeated, or was given up."""
+    _in_doubt.add(1, {"event": event})
+
+
+def duplicate(met: Literal["settled", "claimed", "undeleted"]) -> None:
+    """A message came a second time, and the mail did not go out a second time."""
+    _duplicates.add(1, {"met": met})
+
+
+def leases_extended(queue: Engine, count: int) -> None:
+    """So many leases were extended by one call."""
+    _leases.add(count, {"queue": queue, "event": "extended"})
+
+
+def leases_lost(queue: Engine, count: int) -> None:
+    """So many leases ended while their messages were in hand."""
+    _leases.add(count, {"queue": queue, "event": "lost"})
+
+
+def settlement_failed(queue: Engine, operation: Literal["delete", "change_visibility"], reason: str) -> None:
+    """SQS did not let a message be settled while its lease ran."""
+    _unsettled_failures.add(1, {"queue": queue, "operation": operation, "reason": bounded("reason", reason)})
+
+
+def pruned(rows: int) -> None:
+    """So many deliveries were forgotten."""
+    _pruned.add(rows)
+
+
+def breaker(queue: Engine, dependency: str, state: str) -> None:
+    """A dependency's breaker changed to this state."""
+    _breaker_changes.add(1, {"queue": queue, "dependency": label(dependency), "state": label(state)})
+
+
+def pace_waited(seconds: float) -> None:
+    """A send has waited so long for its turn."""
+    _pace_time.add(max(0.0, seconds))
+
+
+def connection_waited(seconds: float) -> None:
+    """A thread got its connection after so many seconds."""
+    _connection_wait.record(seconds, POOL)
+
+
+# Calls to dependencies: `relayd.telemetry.calls` times them.
+
+
+def call_ended(dependency: str, operation: str, seconds: float, error: str | None) -> None:
+    """A call to a dependency ended; `error`: the word for what went wrong."""
+    attributes = {"dependency": dependency, "operation": bounded("operation", operation)}
+    if error is not None:
+        attributes[names.ERROR_TYPE] = bounded(names.ERROR_TYPE, error)
+    _dependency_duration.record(seconds, attributes)
+
+
+def queue_call_ended(operation: str, destination: str, seconds: float, error: str | None) -> None:
+    """A call to SQS about the queue of this name ended."""
+    attributes = _messaging(destination) | {names.MESSAGING_OPERATION: bounded("operation", operation)}
+    if error is not None:
+        attributes[names.ERROR_TYPE] = bounded(names.ERROR_TYPE, error)
+    if operation == "dead_letter":
+        _copied.add(1, attributes)
+    if operation_type := _OPERATION_TYPES.get(operation):
+        attributes[names.MESSAGING_OPERATION_TYPE] = operation_type
+    _operation_duration.record(seconds, attributes)

@@ -6,7 +6,7 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, TextIO
 
@@ -30,16 +30,22 @@ _TRUSTED = ("alembic", "opentelemetry")
 
 
 def configure(
-    log_format: Literal["json", "console"] = "json", level: str = "info", stream: TextIO | None = None
+    log_format: Literal["json", "console"] = "json",
+    level: str = "info",
+    stream: TextIO | None = None,
+    fields: Mapping[str, object] | None = None,
 ) -> None:
-    """Send structlog's and the standard library's logs to `stream` (standard error), one line each.
+    """Send structlog's and the standard library's logs to `stream` (standard error), one line each, and `fields` with
+    every line.
 
     May be called again: the newest call counts.
     """
+    always = dict(fields or {})
     stream = sys.stderr if stream is None else stream
     number = logging.getLevelNamesMapping()[level.upper()]
     chain: list[Processor] = [
         structlog.contextvars.merge_contextvars,
+        lambda _logger, _method, event: {**event, **always},
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _add_span,

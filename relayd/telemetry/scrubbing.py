@@ -44,20 +44,26 @@ def scrub(span: ReadableSpan) -> ReadableSpan:
     if types:
         # Transport errors have no code, and the hooks are not told of them: the exception's type is all there is.
         attributes.setdefault(names.ERROR_TYPE, types[-1])
-    return ReadableSpan(
-        name=span.name,
-        context=span.context,
-        parent=span.parent,
-        resource=span.resource,
-        attributes=attributes,
-        events=events,
-        links=span.links,
-        kind=span.kind,
-        status=Status(span.status.status_code),
-        start_time=span.start_time,
-        end_time=span.end_time,
-        instrumentation_scope=span.instrumentation_scope,
-    )
+    return copied(span, attributes=attributes, events=events, status=Status(span.status.status_code))
+
+
+def copied(span: ReadableSpan, **changed: Any) -> ReadableSpan:
+    """A copy of an ended span with some of its parts changed, by the names that its constructor has for them."""
+    parts: dict[str, Any] = {
+        "name": span.name,
+        "context": span.context,
+        "parent": span.parent,
+        "resource": span.resource,
+        "attributes": span.attributes,
+        "events": span.events,
+        "links": span.links,
+        "kind": span.kind,
+        "status": span.status,
+        "start_time": span.start_time,
+        "end_time": span.end_time,
+        "instrumentation_scope": span.instrumentation_scope,
+    }
+    return ReadableSpan(**parts | changed)
 
 
 def _scrub_event(event: Event) -> Event:

@@ -99,3 +99,62 @@ def test_a_mails_own_header_chooses_where_the_call_does_not(server: EmbeddedServ
     with pytest.raises(ClientError) as caught:
         send(server, data=b"X-SES-Configuration-Set: not-there\r\n" + MAIL)
     assert caught.value.response["Error"]["Code"] == "NotFoundException"
+
+
+def test_identities_are_signed_and_have_a_mail_from(server: EmbeddedServer) -> None:
+    """DKIM is on, with three records to publish; a MAIL FROM domain is one below the identity's."""
+    name = f"{uuid.uuid4().hex[:8]}.example"
+    server.ses.create_email_identity(EmailIdentity=name)
+    told = server.ses.get_email_identity(EmailIdentity=name)
+    assert (told["DkimAttributes"]["SigningEnabled"], told["DkimAttributes"]["Status"]) == (True, "SUCCESS")
+    assert len(set(told["DkimAttributes"]["Tokens"])) == 3
+    assert told["MailFromAttributes"] == {"BehaviorOnMxFailure": "USE_DEFAULT_VALUE"}
+    server.ses.put_email_identity_dkim_attributes(EmailIdentity=name, SigningEnabled=False)
+    server.ses.put_email_identity_mail_from_attributes(
+        EmailIdentity=name, MailFromDomain=f"bounce.{name}", BehaviorOnMxFailure="REJECT_MESSAGE"
+    )
+    told = server.ses.get_email_identity(EmailIdentity=name)
+    assert not told["DkimAttributes"]["SigningEnabled"]
+    assert told["MailFromAttributes"] == {
+        "MailFromDomain": f"bounce.{name}",
+        "MailFromDomainStatus": "SUCCESS",
+        "BehaviorOnMxFailure": "REJECT_MESSAGE",
+    }
+    with pytest.raises(server.ses.exceptions.BadRequestException):
+        server.ses.put_email_identity_mail_from_attributes(EmailIdentity=name, MailFromDomain="elsewhere.example")
+
+
+def test_dns_may_be_wrong(server: EmbeddedServer) -> None:
+    """What the settings say of a domain's records shows in its identity, and one that is not verified sends nothing."""
+    server.aws.settings(unverified=["mask.example"], dkim_failed=["mask.example"], mail_from_failed=["mask.example"])
+    server.ses.put_email_identity_mail_from_attributes(EmailIdentity="mask.example", MailFromDomain="b.mask.example")
+    told = server.ses.get_email_identity(EmailIdentity="mask.example")
+    assert (told["VerifiedForSendingStatus"], told["VerificationStatus"]) == (False, "PENDING")
+    assert told["DkimAttributes"]["Status"] == "FAILED"
+    assert told["MailFromAttributes"]["MailFromDomainStatus"] == "FAILED"
+    with pytest.raises(ClientError, match="not verified"):
+        send(server)
+
+
+def test_configuration_sets_have_more_options(server: EmbeddedServer) -> None:
+    """Reputation metrics are off and TLS is optional until somebody says otherwise, at once or later."""
+    name = f"set-{uuid.uuid4().hex[:12]}"
+    server.ses.create_configuration_set(ConfigurationSetName=name, DeliveryOptions={"TlsPolicy": "REQUIRE"})
+    told = server.ses.get_configuration_set(ConfigurationSetName=name)
+    assert told["DeliveryOptions"] == {"TlsPolicy": "REQUIRE"}
+    assert told["ReputationOptions"] == {"ReputationMetricsEnabled": False}
+    server.ses.put_configuration_set_reputation_options(ConfigurationSetName=name, ReputationMetricsEnabled=True)
+    server.ses.put_configuration_set_delivery_options(ConfigurationSetName=name, TlsPolicy="OPTIONAL")
+    told = server.ses.get_configuration_set(ConfigurationSetName=name)
+    assert told["DeliveryOptions"] == {"TlsPolicy": "OPTIONAL"}
+    assert told["ReputationOptions"] == {"ReputationMetricsEnabled": True}
+    with pytest.raises(server.ses.exceptions.BadRequestException):
+        server.ses.put_configuration_set_delivery_options(ConfigurationSetName=name, TlsPolicy="PERHAPS")
+
+
+def test_an_account_may_be_on_probation(server: EmbeddedServer) -> None:
+    """Under review, it still sends."""
+    assert server.ses.get_account()["EnforcementStatus"] == "HEALTHY"
+    server.aws.settings(probation=True)
+    assert server.ses.get_account()["EnforcementStatus"] == "PROBATION"
+    send(server)

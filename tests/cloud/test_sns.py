@@ -157,15 +157,94 @@ def test_publishing_has_bounds(server: EmbeddedServer, parameters: dict[str, Any
 
 
 def test_only_what_the_emulator_has_can_be_set(server: EmbeddedServer) -> None:
-    """Other protocols and filters are refused rather than ignored."""
+    """Other protocols, attributes and ways to filter are refused rather than ignored."""
     topic = Topic(server)
-    for parameters in (
-        {"Protocol": "email", "Endpoint": "a@b.example"},
-        {"Protocol": "sqs", "Endpoint": "arn:aws:sqs:x:1:y", "Attributes": {"FilterPolicy": "{}"}},
-        {"Protocol": "sqs", "Endpoint": "arn:aws:sqs:x:1:y", "Attributes": {"RawMessageDelivery": "yes"}},
+    for attributes in (
+        {"RawMessageDelivery": "yes"},
+        {"DeliveryPolicy": "{}"},
+        {"FilterPolicy": "["},
+        {"FilterPolicy": '{"kind": "Received"}'},
+        {"FilterPolicy": '{"kind": [{"numeric": [">", 5]}]}'},
+        {"FilterPolicyScope": "Everything"},
+        {"RedrivePolicy": '{"deadLetterTargetArn": "arn:aws:sns:x:1:y"}'},
     ):
-        with pytest.raises(ClientError):
-            server.sns.subscribe(TopicArn=topic.arn, **parameters)
+        with pytest.raises(ClientError, match="InvalidParameter"):
+            server.sns.subscribe(
+                TopicArn=topic.arn, Protocol="sqs", Endpoint="arn:aws:sqs:x:123456789012:y", Attributes=attributes
+            )
+    with pytest.raises(ClientError, match="InvalidParameter"):
+        server.sns.subscribe(TopicArn=topic.arn, Protocol="email", Endpoint="a@b.example")
+    for name, value in (("SignatureVersion", "3"), ("Colour", "red"), ("Policy", "{")):
+        with pytest.raises(ClientError, match="InvalidParameter"):
+            server.sns.set_topic_attributes(TopicArn=topic.arn, AttributeName=name, AttributeValue=value)
+
+
+@pytest.mark.parametrize(
+    ("policy", "scope", "passes"),
+    [
+        ({"kind": ["Received"]}, "MessageBody", True),
+        ({"kind": ["Bounce"]}, "MessageBody", False),
+        ({"mail": {"source": [{"prefix": "bounce@"}]}}, "MessageBody", True),
+        ({"mail": {"source": [{"anything-but": ["bounce@a.example"]}]}}, "MessageBody", False),
+        ({"other": [{"exists": False}]}, "MessageBody", True),
+        ({"kind": ["Received"]}, "MessageAttributes", False),
+        ({"colour": ["red", "blue"]}, "MessageAttributes", True),
+        ({"colour": ["red"], "size": ["large"]}, "MessageAttributes", False),
+        ({}, "MessageAttributes", True),
+    ],
+)
+def test_filters_hold_messages_back(server: EmbeddedServer, policy: Any, scope: str, passes: bool) -> None:
+    """What does not fit a subscription's policy is not delivered: by the message's attributes, or by its body."""
+    topic = Topic(server, FilterPolicy=json.dumps(policy), FilterPolicyScope=scope, RawMessageDelivery="true")
+    attributes = {"colour": {"DataType": "String", "StringValue": "blue"}}
+    topic.publish(
+        json.dumps({"kind": "Received", "mail": {"source": "bounce@a.example"}}), MessageAttributes=attributes
+    )
+    got = server.sqs.receive_message(QueueUrl=topic.url).get("Messages", [])
+    assert bool(got) is passes
+
+
+def test_what_cannot_be_delivered_goes_to_the_subscriptions_dead_letters(server: EmbeddedServer) -> None:
+    """A queue that is gone: with a redrive policy the message is kept, without one it is lost."""
+    dead_url, _ = server.new_queue()
+    policy = json.dumps({"deadLetterTargetArn": server.attributes(dead_url)["QueueArn"]})
+    topic = Topic(server, RedrivePolicy=policy)
+    server.sqs.delete_queue(QueueUrl=topic.url)
+    topic.publish("kept")
+    [message] = server.sqs.receive_message(QueueUrl=dead_url)["Messages"]
+    assert json.loads(message["Body"])["Message"] == "kept"
+
+
+def test_a_queue_of_another_account_must_be_confirmed(server: EmbeddedServer) -> None:
+    """Until then it is listed without a name, counted as pending, and sent nothing."""
+    topic = Topic(server)
+    endpoint = "arn:aws:sqs:eu-west-1:999999999999:theirs"
+    told = server.sns.subscribe(TopicArn=topic.arn, Protocol="sqs", Endpoint=endpoint)
+    assert told["SubscriptionArn"] == "pending confirmation"
+    arn = server.sns.subscribe(TopicArn=topic.arn, Protocol="sqs", Endpoint=endpoint, ReturnSubscriptionArn=True)
+    attributes = server.sns.get_subscription_attributes(SubscriptionArn=arn["SubscriptionArn"])["Attributes"]
+    assert attributes["PendingConfirmation"] == "true"
+    listed = server.sns.list_subscriptions_by_topic(TopicArn=topic.arn)["Subscriptions"]
+    assert {one["SubscriptionArn"] for one in listed} == {topic.subscription, "PendingConfirmation"}
+    counts = server.sns.get_topic_attributes(TopicArn=topic.arn)["Attributes"]
+    assert (counts["SubscriptionsConfirmed"], counts["SubscriptionsPending"]) == ("1", "1")
+    before = server.aws.counts()["undeliverable"]
+    topic.publish("x")
+    assert server.aws.counts()["undeliverable"] == before
+
+
+def test_a_topic_has_a_policy_from_the_start(server: EmbeddedServer) -> None:
+    """Its own account may do everything, until somebody sets another policy; an empty one brings it back."""
+    topic = Topic(server)
+
+    def policy() -> Any:
+        return json.loads(server.sns.get_topic_attributes(TopicArn=topic.arn)["Attributes"]["Policy"])
+
+    [statement] = policy()["Statement"]
+    assert statement["Condition"] == {"StringEquals": {"AWS:SourceOwner": "123456789012"}}
+    ours = {"Version": "2012-10-17", "Statement": []}
+    server.sns.set_topic_attributes(TopicArn=topic.arn, AttributeName="Policy", AttributeValue=json.dumps(ours))
+    assert policy() == ours
 
 
 def test_who_am_i(server: EmbeddedServer) -> None:

@@ -87,6 +87,40 @@ class TestQueues:
         assert refused(server.sqs.set_queue_attributes, QueueUrl=url, Attributes=attributes)[0] == code
         assert server.attributes(url) == before
 
+    def test_are_encrypted_one_way_or_the_other(self, server: EmbeddedServer) -> None:
+        """With SQS's own keys from the start; a key of KMS takes their place, and they take its."""
+        url = new_queue(server)
+        assert server.attributes(url)["SqsManagedSseEnabled"] == "true"
+        server.sqs.set_queue_attributes(QueueUrl=url, Attributes={"KmsMasterKeyId": "alias/mail"})
+        found = server.attributes(url)
+        assert (found["SqsManagedSseEnabled"], found["KmsMasterKeyId"]) == ("false", "alias/mail")
+        server.sqs.set_queue_attributes(QueueUrl=url, Attributes={"SqsManagedSseEnabled": "true"})
+        assert "KmsMasterKeyId" not in server.attributes(url)
+        both = {"SqsManagedSseEnabled": "true", "KmsMasterKeyId": "alias/mail"}
+        assert refused(server.sqs.set_queue_attributes, QueueUrl=url, Attributes=both)[0] == "InvalidAttributeValue"
+
+    def test_say_whose_dead_letters_they_take(self, server: EmbeddedServer) -> None:
+        """Everybody's, nobody's, or those of named queues."""
+        url, dead_url = new_queue(server), new_queue(server)
+        arn, dead_arn = (server.attributes(one)["QueueArn"] for one in (url, dead_url))
+        redrive = {"RedrivePolicy": json.dumps({"deadLetterTargetArn": dead_arn, "maxReceiveCount": 3})}
+        for policy, taken in (
+            ({"redrivePermission": "denyAll"}, False),
+            ({"redrivePermission": "byQueue", "sourceQueueArns": [dead_arn]}, False),
+            ({"redrivePermission": "byQueue", "sourceQueueArns": [dead_arn, arn]}, True),
+            ({"redrivePermission": "allowAll"}, True),
+        ):
+            allowed = {"RedriveAllowPolicy": json.dumps(policy)}
+            server.sqs.set_queue_attributes(QueueUrl=dead_url, Attributes=allowed)
+            if taken:
+                server.sqs.set_queue_attributes(QueueUrl=url, Attributes=redrive)
+            else:
+                code, _ = refused(server.sqs.set_queue_attributes, QueueUrl=url, Attributes=redrive)
+                assert code == "InvalidParameterValue"
+        for text in ("{", "{}", '{"redrivePermission": "byQueue"}', '{"redrivePermission": "sometimes"}'):
+            attributes = {"RedriveAllowPolicy": text}
+            assert refused(server.sqs.set_queue_attributes, QueueUrl=dead_url, Attributes=attributes)
+
     def test_of_one_name_have_one_set_of_attributes(self, server: EmbeddedServer) -> None:
         """Making a queue again with other attributes is refused."""
         url = new_queue(server, DelaySeconds="3")

@@ -1,7 +1,7 @@
 """Deliveries for the suites of the ledger, and the steps of one."""
 
 from relayd import ports
-from relayd.model.delivery import Claim, ClaimAnswer, Concern, DeliveryKey, Draft
+from relayd.model.delivery import Claim, ClaimAnswer, Concern, DeliveryKey, Draft, Replay
 from tests.fakes.clock import VirtualClock
 
 KEY = DeliveryKey("mail-1", "shop@mask.example", "me@example.org")
@@ -19,8 +19,11 @@ def ask(
     message: str = "m1",
     trace: str | None = None,
     doubt_seconds: float = 0.0,
+    replay: Replay | None = None,
 ) -> ClaimAnswer:
-    return ledger.claim(key, concern, message_id=message, ttl=TTL, trace=trace, doubt_seconds=doubt_seconds)
+    return ledger.claim(
+        key, concern, message_id=message, ttl=TTL, trace=trace, doubt_seconds=doubt_seconds, replay=replay
+    )
 
 
 def take(
@@ -30,8 +33,9 @@ def take(
     *,
     message: str = "m1",
     trace: str | None = None,
+    replay: Replay | None = None,
 ) -> Claim:
-    answer = ask(ledger, key, concern, message=message, trace=trace)
+    answer = ask(ledger, key, concern, message=message, trace=trace, replay=replay)
     assert isinstance(answer, Claim)
     return answer
 
@@ -51,9 +55,11 @@ def send(
     *,
     ses_id: str = "ses-1",
     draft: Draft = DRAFT,
+    message: str = "m1",
+    replay: Replay | None = None,
 ) -> Claim:
     """A delivery that went as it should."""
-    claim = take(ledger, key, concern)
+    claim = take(ledger, key, concern, message=message, replay=replay)
     ledger.begin_send(claim, draft, ttl=TTL)
     ledger.sent(claim, ses_id)
     return claim

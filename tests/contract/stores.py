@@ -10,13 +10,14 @@ from relayd.adapters.database import Database
 from relayd.adapters.feedbacks import SqlFeedbacks
 from relayd.adapters.ledger import SqlLedger
 from relayd.adapters.notices import SqlNotices
-from relayd.adapters.schema import quarantine, usage
+from relayd.adapters.schema import attempts, quarantine, usage
 from relayd.model.delivery import DeliveryKey, Held
 from tests.contract.operated import Directory, Operated
 from tests.fakes.clock import VirtualClock
 from tests.fakes.directory import FakeDirectory
 from tests.fakes.feedbacks import FakeFeedbacks
-from tests.fakes.ledger import FakeLedger, HeldMail
+from tests.fakes.ledger import FakeLedger
+from tests.fakes.ledger_rows import HeldMail, Tried
 from tests.fakes.notices import FakeNotices
 from tests.fakes.usage import Counts, FakeUsage
 
@@ -42,6 +43,10 @@ class Stores(Protocol):
         """What is held back, in the order in which it was."""
         ...
 
+    def attempts(self) -> list[Tried]:
+        """The attempts that are on record, in order."""
+        ...
+
     def counted(self, mask_id: str) -> Counts | None:
         """What the mask's mail came to, all days together."""
         ...
@@ -59,6 +64,9 @@ class FakeStores:
 
     def quarantine(self) -> list[HeldMail]:
         return self.ledger.quarantine
+
+    def attempts(self) -> list[Tried]:
+        return sorted(self.ledger.attempts, key=lambda one: (one.delivery_id, one.attempt))
 
     def counted(self, mask_id: str) -> Counts | None:
         found = [one for (whose, _), one in self._usage.days.items() if whose == mask_id]
@@ -81,6 +89,11 @@ class SqlStores:
         query = sa.select(quarantine).order_by(quarantine.c.held_at)
         with self.database.reading() as connection:
             return [_held_mail(row) for row in connection.execute(query)]
+
+    def attempts(self) -> list[Tried]:
+        query = sa.select(attempts).order_by(attempts.c.delivery_id, attempts.c.attempt)
+        with self.database.reading() as connection:
+            return [Tried(**row._mapping) for row in connection.execute(query)]
 
     def counted(self, mask_id: str) -> Counts | None:
         with self.database.reading() as connection:

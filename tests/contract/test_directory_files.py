@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from relayd.adapters.database import Database
 from relayd.adapters.directory import SqlDirectory
 from relayd.adapters.schema import (
+    attempts,
     contacts,
     deliveries,
     mailboxes,
@@ -340,6 +341,8 @@ def left_behind(relayd: Operator) -> None:
             row |= {"state": "sent", "message_id": "m", "mask_id": mask_id, "owner_id": owner_id, "token": "fence"}
             row |= dict.fromkeys(("attempt", "generation"), 1) | dict.fromkeys(("kills", "doubts", "resends"), 0)
             connection.execute(sa.insert(deliveries).values(row | {"created_at": 1e9, "updated_at": 1e9 + number}))
+            tried = {"delivery_id": f"d{number}", "attempt": 1, "message_id": "m", "reason": f"{owner_id} {mask_id}"}
+            connection.execute(sa.insert(attempts).values(tried | {"ended_at": 1e9 + number}))
         base = {"mask_id": shop, "owner_id": ann}
         held: dict[str, Any] = {
             "quarantine_id": "q",
@@ -360,6 +363,9 @@ def left_behind(relayd: Operator) -> None:
             "facts": '{"mask": "m"}',
         }
         connection.execute(sa.insert(notices).values(told | {"created_at": 1e9}))
+    for name in ("Ann", "bob@example.org"):
+        relayd.ok("pause", "--owner", name, "--reason", f"{name.partition('@')[0]} asked for it")
+    relayd.ok("trace", SHOP, "b@mask.example")
 
 
 def test_a_person_is_shown_everything_that_is_kept(relayd: Operator) -> None:
@@ -370,9 +376,11 @@ def test_a_person_is_shown_everything_that_is_kept(relayd: Operator) -> None:
     assert shown["owner"] == with_ids(relayd)
     assert [one["delivery_id"] for one in shown["deliveries"]] == ["d0", "d2"]
     assert shown["deliveries"][0]["mailbox"] == "ann@example.org"
+    assert [one["delivery_id"] for one in shown["attempts"]] == ["d0", "d2"]
     assert shown["quarantine"][0]["notification"]["receipt"]["action"]["objectKey"] == "in/m2"
     assert shown["notices"][0]["facts"] == {"mask": "m"}
     assert shown["usage"][0]["day"] == 20_000
+    assert [one["reason"] for one in shown["pauses"]] == ["Ann asked for it"]
     assert "bob" not in json.dumps(shown)
     assert "fence" not in json.dumps(shown)
     relayd.ok("owners", "export", "Ann", str(relayd.folder / "ann.json"))
@@ -384,7 +392,8 @@ def test_a_person_is_forgotten(relayd: Operator) -> None:
     left_behind(relayd)
     told = relayd.json("owners", "erase", "Ann", "--dry-run")
     assert told["forgotten"] == {
-        "deliveries": 2, "quarantine": 1, "notices": 1, "usage": 1, "sender_rules": 2, "contacts": 1,
+        "attempts": 2, "deliveries": 2, "quarantine": 1, "notices": 1, "usage": 1, "sender_rules": 2, "contacts": 1,
+        "traced_masks": 1, "pauses": 1,
         "mask_mailboxes": 3, "rule_mailboxes": 1, "domain_rules": 1, "mailboxes": 3, "masks": 2,
     }  # fmt: skip
     assert [(one["mail_id"], one["key"], one["shared"]) for one in told["manifest"]] == [
@@ -401,6 +410,7 @@ def test_a_person_is_forgotten(relayd: Operator) -> None:
     assert [json.loads(line) for line in manifest.read_text().splitlines()] == told["manifest"]
     for table, left in ((deliveries, 2), (quarantine, 0), (notices, 0), (usage, 0), (sender_rules, 0), (contacts, 0)):
         assert count(database, table) == left, table.name
+    assert count(database, attempts) == 2
     everything = json.dumps([str(row) for table in metadata.sorted_tables for row in rows(database, table)])
     for trace in ("Ann", "ann@", "two@", "new@", "seller", shop["mask_id"]):
         assert trace not in everything, trace

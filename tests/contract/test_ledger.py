@@ -80,7 +80,7 @@ def test_the_loser_of_a_claim_cannot_send(ledger: Ledger, clock: VirtualClock) -
         ledger.begin_send(first, DRAFT, ttl=TTL)
     with pytest.raises(ClaimLostError):
         ledger.failed(first, "too_late", message_id="m1")
-    ledger.give_back(first)
+    ledger.give_back(first, "lease_lost")
     ledger.begin_send(second, DRAFT, ttl=TTL)
 
 
@@ -97,14 +97,14 @@ def test_a_claim_given_back_is_free_at_once(ledger: Ledger) -> None:
     for attempt in range(1, 6):
         claim = take(ledger)
         assert (claim.attempt, claim.resend) == (attempt, False)
-        ledger.give_back(claim)
+        ledger.give_back(claim, "s3_timeout")
 
 
 def test_a_send_that_certainly_failed_is_given_back(ledger: Ledger) -> None:
     """A refusal that is known to be one leaves no doubt behind."""
     claim = take(ledger)
     ledger.begin_send(claim, DRAFT, ttl=TTL)
-    ledger.give_back(claim)
+    ledger.give_back(claim, "s3_timeout")
     assert not take(ledger).resend
 
 
@@ -136,7 +136,7 @@ def test_a_lost_delivery_stays_lost_until_recorded(ledger: Ledger, clock: Virtua
         clock.sleep(TTL)
     told = ask(ledger)
     assert isinstance(told, Lost)
-    ledger.give_back(told.claim)
+    ledger.give_back(told.claim, "database_busy")
     assert isinstance(ask(ledger), Lost)
     clock.sleep(TTL)
     assert isinstance(ask(ledger), Lost)
@@ -152,7 +152,7 @@ def test_a_send_in_doubt_is_sent_once_more(ledger: Ledger, clock: VirtualClock) 
 def test_a_resend_given_back_is_still_a_resend(ledger: Ledger, clock: VirtualClock) -> None:
     """The first send stays in doubt, whatever becomes of the attempts after it."""
     doubt(ledger, clock)
-    ledger.give_back(take(ledger))
+    ledger.give_back(take(ledger), "ses_throttled")
     assert take(ledger).resend
 
 
@@ -188,7 +188,7 @@ def test_a_known_send_is_recorded_after_the_claim_was_lost(ledger: Ledger, clock
         ledger.begin_send(second, DRAFT, ttl=TTL)
     with pytest.raises(ClaimLostError):
         ledger.failed(second, "too_late", message_id="m1")
-    ledger.give_back(second)
+    ledger.give_back(second, "lease_lost")
     assert isinstance(ask(ledger), Settled)
 
 

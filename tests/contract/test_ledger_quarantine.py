@@ -9,7 +9,7 @@ from relayd.model.delivery import Concern, Held, Settled
 from tests.contract.deliveries import CONCERN, KEY, TTL, ask, send, take
 from tests.contract.stores import Stores
 from tests.fakes.clock import VirtualClock
-from tests.fakes.ledger import HeldMail
+from tests.fakes.ledger_rows import HeldMail
 
 WHOLE = replace(KEY, mailbox="")
 HELD = Held('{"a": 1}', "seller@shop.example", "Your order")

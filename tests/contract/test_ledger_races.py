@@ -27,7 +27,7 @@ def test_a_race_has_one_winner(database: Database, clock: VirtualClock, before: 
         if before != "new":
             claim = take(ledger, key)
             if before == "given back":
-                ledger.give_back(claim)
+                ledger.give_back(claim, "s3_timeout")
             elif before == "failed":
                 ledger.failed(claim, "refused", message_id="m1")
             else:

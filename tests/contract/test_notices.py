@@ -197,3 +197,14 @@ def test_a_race_of_notices_leaves_one(database: Database) -> None:
     answers = race([partial(SqlNotices(database).tell, replace(notice, facts={"size": str(n)})) for n in range(8)])
     assert answers == [None] * 8
     assert len(waiting(stores)) == 1
+
+
+def test_some_owners_may_be_left_out(stores: Stores) -> None:
+    """Operators hold their mail back: their notices wait, and do not take up the limit."""
+    held, well = owner(stores, "held@example.org"), owner(stores, "well@example.org")
+    for owner_id in (held, well):
+        for kind in ("mail_refused", "reply_leak"):
+            stores.notices.tell(OwnerNotice(owner_id, kind))
+    assert [pending.notice.owner_id for pending in stores.notices.waiting(2, without={held})] == [well, well]
+    assert stores.notices.waiting(2, without={held, well}) == []
+    assert len(stores.notices.waiting(9, without={"nobody"})) == 4

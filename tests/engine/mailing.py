@@ -11,7 +11,7 @@ from typing import Any
 from relayd.model.address import Address
 from relayd.runtime.supervisor import Supervisor
 from tests.engine.world import TOPIC, World, notification
-from tests.fakes.ledger import Row
+from tests.fakes.ledger_rows import Row
 
 OWNER = "me@owner.example"
 STRANGER = "news@stranger.example"

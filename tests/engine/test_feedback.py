@@ -29,7 +29,7 @@ from tests.engine.mailing import (
     told,
 )
 from tests.engine.world import World, notification
-from tests.fakes.ledger import Row
+from tests.fakes.ledger_rows import Row
 
 DAY = 86_400.0
 

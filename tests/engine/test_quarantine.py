@@ -9,7 +9,7 @@ from relayd.model.delivery import DeliveryKey
 from relayd.wire import own
 from tests.engine.mailing import later, letter, received, run_out, running, sent_mail, sent_to, states, told
 from tests.engine.world import SECRET, World
-from tests.fakes.ledger import HeldMail
+from tests.fakes.ledger_rows import HeldMail
 
 HOUR = 3600.0
 SPAM = letter("Prince <prince@spam.example>", fields="X-Secret-Field: y\r\n")

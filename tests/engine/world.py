@@ -10,11 +10,14 @@ from relayd.mail.trackers import TrackerList
 from relayd.ports import Certificates
 from relayd.relay import Relay
 from relayd.rules.evidence import Limits
+from relayd.runtime.gates import Gate
 from relayd.runtime.governor import Probe
 from relayd.runtime.health import HealthPart, HealthState
 from relayd.runtime.memory import MemoryBudget
 from relayd.runtime.pace import Pace
+from relayd.runtime.pausing import LOOK_EVERY, StandingOrders
 from relayd.runtime.supervisor import Chore, EngineSettings, Supervisor
+from relayd.runtime.watching import Watcher
 from relayd.runtime.watermark import Watermark
 from relayd.stages import Ports, RelaySettings
 from relayd.telling import Teller
@@ -24,6 +27,7 @@ from tests.fakes.feedbacks import FakeFeedbacks
 from tests.fakes.ledger import FakeLedger
 from tests.fakes.mailer import FakeMailer
 from tests.fakes.notices import FakeNotices
+from tests.fakes.orders import FakeOrders
 from tests.fakes.queue import FakeQueue
 from tests.fakes.store import FakeStore
 from tests.fakes.usage import FakeUsage
@@ -111,6 +115,7 @@ class World:
     probes: dict[Dependency, Probe] = field(default_factory=dict)
     trackers: TrackerList | None = None
     tracker_warning: str | None = None
+    mail_domains: tuple[str, ...] = ("mask.example",)
     clock: VirtualClock = field(init=False)
 
     def __post_init__(self) -> None:
@@ -129,13 +134,32 @@ class World:
         self.health = HealthState(turn_limit=self.wait + 35)
         self.memory = MemoryBudget(self.clock, self.memory_budget)
         self.pace = Pace(self.clock, self.rate)
+        self.order_book = FakeOrders(self.clock)
+        self.orders = StandingOrders(self.order_book, self.clock)
+        self.orders.refresh()
         self.watermark = Watermark(self.clock, self.in_doubt_seconds or 0.0, self.retry_hours * 3600)
 
-    def daemon(self, mailer: FakeMailer | None = None, chores: Sequence[Chore] = ()) -> Supervisor:
+    def daemon(
+        self,
+        mailer: FakeMailer | None = None,
+        chores: Sequence[Chore] = (),
+        gates: Sequence[Gate] = (),
+        watchers: Sequence[Watcher] = (),
+    ) -> Supervisor:
         """A supervisor that has not started yet."""
         relay = Relay(self._ports(mailer), self._settings(), jitter=lambda: 0.5, **self._doubts())
         engine = self._engine(self.concurrency)
-        return Supervisor(self.queue, relay, self.clock, self.health, engine, chores, probes=self.probes)
+        return Supervisor(
+            self.queue,
+            relay,
+            self.clock,
+            self.health,
+            engine,
+            chores,
+            probes=self.probes,
+            gates=(self.orders, *gates),
+            watchers=watchers,
+        )
 
     def _doubts(self) -> dict[str, Callable[[], float]]:
         return {} if self.in_doubt_seconds is None else {"doubt_seconds": self.watermark.doubt_seconds}
@@ -151,6 +175,8 @@ class World:
             certificates=self.certificates,
             memory=self.memory,
             pace=self.pace,
+            pauses=self.orders,
+            traced=self.orders,
             clock=self.clock,
         )
 
@@ -175,9 +201,13 @@ class World:
         teller = Teller(self._ports(), self._settings())
         return Chore("notices", 10.0, teller.tell, teller.stop)
 
+    def orders_chore(self) -> Chore:
+        """What looks for operators' orders. A test that gives none does without it."""
+        return Chore("orders", LOOK_EVERY, self.orders.refresh)
+
     def _settings(self) -> RelaySettings:
         return RelaySettings(
-            mail_domains=frozenset({"mask.example"}),
+            mail_domains=frozenset(self.mail_domains),
             topic_arns=frozenset({TOPIC}),
             buckets=frozenset({"mail"}),
             secrets=(SECRET,),

@@ -181,6 +181,10 @@ class FakeDirectory:
             self.contacts[key] = Contact(f"contact{number}", mask_id, _token(number), sender)
         return self.contacts[key]
 
+    def known_contact(self, mask_id: str, sender: Address | None) -> Contact | None:
+        self._enter()
+        return self.contacts.get((mask_id, sender.full if sender else ""))
+
     def correspondents(self, owner_id: str, tokens: Sequence[str]) -> dict[str, Contact]:
         self._enter()
         theirs = {mask.mask_id for mask in self.masks.values() if mask.owner.owner_id == owner_id}

@@ -23,7 +23,8 @@ from relayd.model.feedback import (
 from relayd.model.mask import Pause
 from relayd.ports import Clock
 from tests.fakes.directory import FakeDirectory
-from tests.fakes.ledger import FakeLedger, Row
+from tests.fakes.ledger import FakeLedger
+from tests.fakes.ledger_rows import Row
 from tests.fakes.notices import FakeNotices
 
 
@@ -78,20 +79,20 @@ class FakeFeedbacks:
         if once:
             self.seen.add(feedback.feedback_id)
         for effect in effects:
-            self._apply(effect)
+            self._apply(effect, feedback.attempt or 0)
         return True
 
     def _row(self, feedback: Feedback) -> Row | None:
         row = self._ledger.by_id(feedback.delivery_id) if feedback.delivery_id is not None else None
         return row or next((row for row in self._ledger.rows.values() if row.ses_id == feedback.ses_id), None)
 
-    def _apply(self, effect: Effect) -> None:
+    def _apply(self, effect: Effect, attempt: int) -> None:
         directory = self._directory
         match effect:
             case Confirm():
-                self._ledger.confirm(effect.delivery_id, effect.ses_id)
+                self._ledger.confirm(effect.delivery_id, effect.ses_id, attempt)
             case Fail():
-                self._ledger.reject(effect.delivery_id, effect.reason)
+                self._ledger.reject(effect.delivery_id, effect.reason, attempt)
             case PauseMailbox():
                 directory.change_mailbox(effect.mailbox_id, pause=Pause(effect.kind, effect.until))
                 directory.boxes[effect.mailbox_id].bounces = effect.bounces

@@ -3,10 +3,12 @@ and the suites beside it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from relayd.errors import ClaimLostError
 from relayd.model.delivery import (
+    CLAIM_EXPIRED,
+    GIVEN_BACK,
     IN_DOUBT,
     Busy,
     Claim,
@@ -16,57 +18,18 @@ from relayd.model.delivery import (
     Draft,
     Held,
     Lost,
+    Replay,
     Settled,
     State,
     ThreadLink,
     Tries,
 )
 from relayd.ports import Clock
+from tests.fakes.ledger_rows import NOBODY, HeldMail, Row, Tried
 from tests.fakes.usage import FakeUsage
 
 _FOREVER = 1e9
 _MOST_LINKS = 200
-_NOBODY = Concern("forward", None, None)
-
-
-@dataclass
-class Row:
-    """What the table `deliveries` keeps."""
-
-    delivery_id: str
-    key: DeliveryKey
-    created_at: float
-    concern: Concern = _NOBODY
-    state: State = "claimed"
-    reason: str | None = None
-    token: str | None = None
-    expires_at: float = 0.0
-    attempt: int = 0
-    generation: int = 1
-    kills: int = 0
-    doubts: int = 0
-    resends: int = 0
-    message_id: str = ""
-    trace: str | None = None
-    draft: Draft = field(default_factory=Draft)
-    ses_id: str | None = None
-    updated_at: float = 0.0
-
-    @property
-    def mask_id(self) -> str | None:
-        return self.concern.mask_id
-
-
-@dataclass(frozen=True)
-class HeldMail:
-    """What the table `quarantine` keeps."""
-
-    key: DeliveryKey
-    mask_id: str
-    owner_id: str
-    reason: str
-    held: Held
-    at: float
 
 
 @dataclass
@@ -88,6 +51,7 @@ class FakeLedger:
         self.latency = latency
         self.fail_with: Exception | None = None
         self.rows: dict[DeliveryKey, Row] = {}
+        self.attempts: list[Tried] = []
         self.quarantine: list[HeldMail] = []
         self.usage = usage or FakeUsage(clock)
         self.calls: list[str] = []
@@ -104,28 +68,32 @@ class FakeLedger:
         ttl: float,
         trace: str | None,
         doubt_seconds: float = 0.0,
+        replay: Replay | None = None,
     ) -> ClaimAnswer:
         now = self._enter("claim")
         row = self.rows.get(key)
         previous = row.trace if row else None
         if row is None:
             row = self._insert(key, now)
-        elif row.state == "failed" and row.message_id != message_id:
-            row.generation, row.kills, row.doubts = row.generation + 1, 0, int(row.reason == IN_DOUBT)
-        elif row.state == "claimed" and row.token is None:
-            pass
         elif row.state in ("claimed", "sending"):
-            free_at = row.expires_at + (min(doubt_seconds, _FOREVER) if row.state == "sending" else 0.0)
+            doubt = min(doubt_seconds, _FOREVER) if row.state == "sending" else 0.0
+            free_at = row.expires_at + doubt if row.token is not None else now
             if free_at > now:
                 return Busy(free_at - now)
-            row.kills += row.state == "claimed"
+            self._before(row)
+            row.kills += row.state == "claimed" and row.token is not None
             row.doubts += row.state == "sending"
+        elif self._reopens(row, message_id, replay):
+            self._before(row)
+            doubted = (row.state, row.reason) == ("failed", IN_DOUBT)
+            row.generation, row.kills, row.doubts = row.generation + 1, 0, int(doubted)
         else:
             return Settled(row.state, row.reason or row.state)  # type: ignore[arg-type]
         row.state, row.reason, row.token = "claimed", None, self._new("token")
-        row.expires_at, row.updated_at = now + ttl, now
+        row.expires_at, row.updated_at, row.claimed_at = now + ttl, now, now
         row.attempt += 1
         row.message_id, row.concern, row.trace = message_id, concern, trace
+        row.replay_id = replay.replay_id if replay else None
         claim = Claim(row.delivery_id, key, row.token, row.attempt, row.doubts > 0, previous)
         if row.doubts >= 2:
             return Lost("in_doubt", claim)
@@ -142,7 +110,7 @@ class FakeLedger:
     def sent(self, claim: Claim, ses_id: str) -> None:
         now = self._enter("sent")
         row = self.rows.get(claim.key)
-        if row and row.delivery_id == claim.delivery_id and row.state != "sent":
+        if row and row.delivery_id == claim.delivery_id and row.state != "sent" and self._of_now(row, claim.attempt):
             self._sent(row, ses_id, now)
 
     def failed(self, claim: Claim, reason: str, *, message_id: str, held: Held | None = None) -> None:
@@ -151,6 +119,7 @@ class FakeLedger:
         if row is None:
             raise ClaimLostError
         row.state, row.reason, row.message_id, row.updated_at = "failed", reason, message_id, now
+        self._record(row, reason, now)
         self._hold(row, reason, held, now)
 
     def refused(self, claim: Claim, reason: str) -> None:
@@ -160,25 +129,34 @@ class FakeLedger:
             raise ClaimLostError
         if row.state != "discarded":
             self._count(row, discards=1)
+        self._record(row, reason, now)
         row.state, row.reason, row.updated_at = "discarded", reason, now
 
-    def give_back(self, claim: Claim) -> None:
+    def give_back(self, claim: Claim, reason: str) -> None:
         now = self._enter("give_back")
         if row := self._held(claim, "claimed", "sending"):
+            self._record(row, reason, now)
             row.state, row.token, row.updated_at = "claimed", None, now
 
     def discarded(
-        self, key: DeliveryKey, reason: str, *, message_id: str, concern: Concern | None, held: Held | None = None
+        self,
+        key: DeliveryKey,
+        reason: str,
+        *,
+        message_id: str,
+        concern: Concern | None,
+        held: Held | None = None,
+        replay: Replay | None = None,
     ) -> None:
         now = self._enter("discarded")
         row = self.rows.get(key)
-        under_way = row is not None and row.state == "sending" and row.expires_at > now
-        if row is not None and (row.state in ("sent", "discarded") or under_way):
+        if row is not None and not self._may_be_discarded(row, replay, now):
             return
         row = row or self._insert(key, now)
-        row.generation += row.state == "failed"
+        row.generation += row.state in ("failed", "discarded")
         row.state, row.reason, row.token, row.updated_at = "discarded", reason, None, now
-        row.message_id, row.concern = message_id, concern or _NOBODY
+        row.message_id, row.concern = message_id, concern or NOBODY
+        row.replay_id = replay.replay_id if replay else None
         self._count(row, discards=1)
         self._hold(row, reason, held, now)
 
@@ -209,20 +187,23 @@ class FakeLedger:
             del self.rows[key]
         self._costs = {message_id: cost for message_id, cost in self._costs.items() if cost.first_at >= before}
         self.quarantine = [one for one in self.quarantine if one.at >= before]
+        self.attempts = [one for one in self.attempts if one.ended_at >= before]
         return len(old)
 
     # For SES's events, which come to the same rows.
 
-    def confirm(self, delivery_id: str, ses_id: str) -> None:
+    def confirm(self, delivery_id: str, ses_id: str, attempt: int) -> None:
         """It was sent, unless somebody knows that it was not."""
         row = self.by_id(delivery_id)
-        doubtful = row is not None and (row.state, row.reason) == ("failed", IN_DOUBT)
-        if row is not None and (row.state in ("claimed", "sending") or doubtful):
+        if row is None or not self._of_now(row, attempt):
+            return
+        if row.state in ("claimed", "sending") or (row.state, row.reason) == ("failed", IN_DOUBT):
             self._sent(row, ses_id, self.clock.time())
 
-    def reject(self, delivery_id: str, reason: str) -> None:
+    def reject(self, delivery_id: str, reason: str, attempt: int) -> None:
         """SES took it, and then refused it."""
-        if row := self.by_id(delivery_id):
+        row = self.by_id(delivery_id)
+        if row is not None and self._of_now(row, attempt):
             row.state, row.reason, row.updated_at = "failed", reason, self.clock.time()
 
     def by_id(self, delivery_id: str) -> Row | None:
@@ -248,6 +229,44 @@ class FakeLedger:
     def _held(self, claim: Claim, *states: State) -> Row | None:
         row = self.rows.get(claim.key)
         return row if row and row.token == claim.token and row.state in states else None
+
+    def _reopens(self, row: Row, message_id: str, replay: Replay | None) -> bool:
+        had = [row.replay_id, *(one.replay_id for one in self.attempts if one.delivery_id == row.delivery_id)]
+        replayed = replay is not None and replay.replay_id not in had
+        match row.state:
+            case "failed":
+                return replayed or row.message_id != message_id
+            case "discarded":
+                return replayed
+            case _:
+                return replayed and replay is not None and replay.again
+
+    def _may_be_discarded(self, row: Row, replay: Replay | None, now: float) -> bool:
+        if row.state == "discarded":
+            return replay is not None and replay.replay_id != row.replay_id
+        return row.state != "sent" and not (row.state == "sending" and row.expires_at > now)
+
+    def _of_now(self, row: Row, attempt: int) -> bool:
+        """Whether a send in this attempt is of what is being done now, and not of before a replay."""
+        theirs = [one for one in self.attempts if one.delivery_id == row.delivery_id and one.ses_id is not None]
+        return row.attempt == attempt or not any(one.attempt >= attempt for one in theirs)
+
+    def _before(self, row: Row) -> None:
+        """How the attempt before ended, where its own ending did not say."""
+        if row.state in ("sent", "discarded", "failed"):
+            if row.attempt or row.state == "discarded":
+                ses_id = None if row.state == "discarded" else row.ses_id
+                self._record(row, row.reason or row.state, row.updated_at, ses_id)
+        elif row.attempt:
+            word = IN_DOUBT if row.state == "sending" else CLAIM_EXPIRED if row.token else GIVEN_BACK
+            self._record(row, word, row.expires_at)
+
+    def _record(self, row: Row, reason: str, ended_at: float, ses_id: str | None = None) -> None:
+        if any((one.delivery_id, one.attempt) == (row.delivery_id, row.attempt) for one in self.attempts):
+            return
+        began = row.claimed_at
+        told = (row.delivery_id, row.attempt, row.message_id, reason, row.trace, began, ended_at)
+        self.attempts.append(Tried(*told, row.replay_id, ses_id))
 
     def _sent(self, row: Row, ses_id: str, now: float) -> None:
         row.state, row.reason, row.ses_id, row.updated_at = "sent", None, ses_id, now

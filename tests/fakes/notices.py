@@ -1,5 +1,6 @@
 """Notices in memory. They keep the promises of `tests/contract/test_notices.py`."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from relayd.model.notice import OwnerNotice, PendingNotice
@@ -32,9 +33,10 @@ class FakeNotices:
         if all(one.at // 86_400 != now // 86_400 for one in same):
             self.told.append(Told(f"notice{len(self.told) + 1}", notice, now))
 
-    def waiting(self, limit: int) -> list[PendingNotice]:
+    def waiting(self, limit: int, without: Collection[str] = ()) -> list[PendingNotice]:
         now = self._enter()
-        waiting = [one for one in self.told if one.outcome is None and one.notice.owner_id in self._directory.people]
+        known = self._directory.people.keys() - set(without)
+        waiting = [one for one in self.told if one.outcome is None and one.notice.owner_id in known]
         # Those that nobody can be told of now must not take up all of the limit.
         first = sorted(waiting, key=lambda one: not self._usable(one.notice.owner_id, now))[:limit]
         return [self._pending(one, now) for one in waiting if one in first]

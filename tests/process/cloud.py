@@ -51,7 +51,8 @@ class Cloud:
         self._certificate = folder / "sns.pem"
         if isinstance(aws, EmbeddedAws):
             self._certificate.write_bytes(aws.certificate())
-        self._sent_before = len(self._all_sent(0))
+        self.sent_before = len(self._all_sent(0))
+        """Sends that the emulator had accepted before this cloud began."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -153,16 +154,16 @@ class Cloud:
         for number in range(count):
             self.mail(number)
 
-    def daemon(self, **settings: str) -> "DaemonProcess":
-        """Start `relayd run` and wait until it is ready."""
-        process = DaemonProcess(self.environment | settings, self.folder / f"daemon-{len(self.daemons)}.log")
+    def daemon(self, *options: str, **settings: str) -> "DaemonProcess":
+        """Start `relayd run`, with these options, and wait until it is ready."""
+        process = DaemonProcess(self.environment | settings, self.folder / f"daemon-{len(self.daemons)}.log", *options)
         self.daemons.append(process)
         process.wait_ready()
         return process
 
     def sent(self) -> list[Sent]:
         """What SES accepted since this cloud began."""
-        return self._all_sent(self._sent_before)
+        return self._all_sent(self.sent_before)
 
     def sends_of_each_mail(self) -> Counter[str]:
         """How often each mail went out, by its original Message-ID."""
@@ -222,12 +223,12 @@ class Cloud:
 class DaemonProcess:
     """`relayd run`, and what it has said."""
 
-    def __init__(self, environment: Mapping[str, str], log: Path) -> None:
+    def __init__(self, environment: Mapping[str, str], log: Path, *options: str) -> None:
         self.port = free_port()
         self.log = log
         with log.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "relayd", "run"],
+                [sys.executable, "-m", "relayd", "run", *options],
                 env=clean_environment() | dict(environment) | {"RELAYD_HTTP_ADDRESS": f"127.0.0.1:{self.port}"},
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -1,13 +1,12 @@
 """Nobody's address, subject, header value or body leaves the daemon: its whole output is searched for them."""
 
-import gzip
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from tests.process.cloud import Cloud, DaemonProcess, eventually
+from relayd.telemetry.pseudonyms import pseudonym
+from tests.process.cloud import SECRET, Cloud, DaemonProcess, eventually
+from tests.process.collector import Collector
 
 pytestmark = pytest.mark.process
 
@@ -53,35 +52,6 @@ REPLY = (
 )
 
 
-class Collector:
-    """An OTLP endpoint that keeps every byte it gets."""
-
-    def __init__(self) -> None:
-        self.received = b""
-        collector = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                if self.headers.get("Content-Encoding") == "gzip":
-                    body = gzip.decompress(body)
-                collector.received += body
-                self.send_response(200)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = HTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-
 def settled(daemon: DaemonProcess, reason: str) -> bool:
     """Whether a message ended so within a moment."""
     return eventually(lambda: any(line["reason"] == reason for line in daemon.events("message_settled")), 20)
@@ -113,6 +83,9 @@ def test_nothing_private_is_in_the_output(cloud: Cloud) -> None:
     collector.close()
     assert b"SESv2.SendEmail" in collector.received, "the search below would otherwise search nothing"
     assert b"S3.GetObject" in collector.received
+    hashed = pseudonym(MASK, SECRET.encode())
+    assert hashed.encode() in collector.received, "in place of the address"
+    assert hashed in daemon.output()
     notices = [one for one in cloud.sent() if one.sender == "noreply@mask.example"]
     assert sum(b"canarymask@mask.example" in one.data for one in notices) == len(kinds)
     output = (daemon.output() + pages + collector.received.decode("utf-8", "replace")).lower()

@@ -14,9 +14,11 @@ from relayd.rules.retry import (
     LONGEST_DELAY,
     LONGEST_REQUEST,
     MAX_BUGS,
+    PAUSED,
     DeliveryResult,
     after_bug,
     after_transient,
+    paused,
     settle_message,
     uncharged_delay,
 )
@@ -150,3 +152,31 @@ def test_a_message_is_deleted_only_when_nothing_is_open(results: list[DeliveryRe
     assert isinstance(outcome, Deferred | Released) == any(result.state == "open" for result in results)
     if not isinstance(outcome, Deferred | Released):
         assert isinstance(outcome, Rejected) == any(result.state == "failed" for result in results)
+
+
+@pytest.mark.parametrize(("receives", "delay"), [(0, 30), (1, 30), (2, 60), (29, 870), (30, 900), (10**6, 900)])
+def test_paused_mail_comes_back_ever_later(receives: int, delay: float) -> None:
+    """Half a minute for each receive, up to a quarter of an hour; untried, and so nothing is charged."""
+    assert paused(receives) == DeliveryResult("open", PAUSED, delay=delay, released=True)
+    assert settle_message([paused(receives), SENT]) == Released(PAUSED, delay)
+
+
+def receives_within(seconds: float) -> int:
+    """How often mail that is paused for so long is given out, when each look takes no time."""
+    count, passed = 0, 0.0
+    while passed <= seconds:
+        count += 1
+        passed += paused(count).delay
+    return count
+
+
+def test_a_pause_is_far_from_the_queue_s_net() -> None:
+    """In SQS's usual retention of 4 days it costs 400 receives; 1,000 are ten days away."""
+    assert 390 < receives_within(4 * DAY) < 410
+    assert receives_within(10 * DAY) < 1000 < receives_within(11 * DAY)
+
+
+def test_what_failed_or_waits_beside_a_pause_counts_as_ever() -> None:
+    """The message comes back for whatever was tried; it is dead-lettered only when the paused delivery has ended."""
+    assert settle_message([paused(3), SLOW]) == Deferred(40, "s3_timeout")
+    assert settle_message([paused(3), BROKEN]) == Released(PAUSED, 90)

@@ -298,7 +298,7 @@ def test_the_page_shows_the_status_and_loads_nothing(world: World) -> None:
     status, body = world.get("/")
     page = Page(body)
     assert status == 200
-    assert "relayd is  alive  and  ready" in page.text
+    assert "Ready. No mail ended in the last minute." in page.text
     assert "in flight" in page.text
     assert page.open == []
     assert all(link.startswith("/") and not link.startswith("//") for link in page.loads)

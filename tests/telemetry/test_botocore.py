@@ -17,6 +17,8 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import Span, StatusCode
 
+from relayd.model.message import Message
+from relayd.telemetry import spans
 from relayd.telemetry.aws import guarded
 
 REFUSED = base64.b64encode(b"refuse me")
@@ -162,6 +164,54 @@ def test_queue_calls_name_their_queue_and_count(exported: InMemorySpanExporter, 
         assert attributes["messaging.system"] == "aws_sqs"
         assert attributes["messaging.destination.name"] == "incoming"
         assert attributes["aws.sqs.queue.url"] == url
+
+
+def test_a_batch_and_its_messages_lead_to_one_another(exported: InMemorySpanExporter, endpoint: str) -> None:
+    """One delete serves ten mails: its span is in nobody's trace, and must be found from each of them."""
+    handles = []
+    for number in range(2):
+        with spans.process_span("incoming", Message(f"m-{number}", "h", "b")):
+            handles.append(spans.begin("settle"))
+    with spans.batch(handles):
+        client("sqs", endpoint).delete_message_batch(
+            QueueUrl=f"{endpoint}/123456789012/incoming", Entries=[{"Id": "0", "ReceiptHandle": "h"}]
+        )
+    for handle in handles:
+        handle.end()
+    found = exported.get_finished_spans()
+    (call,) = (span for span in found if span.name == "SQS.DeleteMessageBatch")
+    settles = [span for span in found if span.name == "settle"]
+    assert call.parent is None
+    assert {link.context.span_id for link in call.links} == {span.context.span_id for span in settles if span.context}
+    for settle in settles:
+        assert call.context
+        assert [link.context.span_id for link in settle.links] == [call.context.span_id]
+
+
+def test_a_batch_of_one_below_its_own_message_needs_no_link(exported: InMemorySpanExporter, endpoint: str) -> None:
+    """A worker that extends its own lease: the call is a child already."""
+    with spans.process_span("incoming", Message("m-0", "h", "b")) as process, spans.batch([process.handle]):
+        client("sqs", endpoint).change_message_visibility_batch(
+            QueueUrl=f"{endpoint}/123456789012/incoming",
+            Entries=[{"Id": "0", "ReceiptHandle": "h", "VisibilityTimeout": 10}],
+        )
+    call, root = exported.get_finished_spans()
+    assert call.parent
+    assert root.context
+    assert call.parent.span_id == root.context.span_id
+    assert (len(call.links), len(root.links)) == (0, 0)
+
+
+@pytest.mark.parametrize(("tag", "attempt"), [("d-1-3", 3), ("d", None), ("d-x", None)])
+def test_a_send_names_its_attempt(exported: InMemorySpanExporter, endpoint: str, tag: str, attempt: int | None) -> None:
+    """The client never tries twice: what is tried again is another attempt at the delivery."""
+    client("sesv2", endpoint).send_email(
+        Destination={"ToAddresses": [ADDRESS]},
+        Content={"Raw": {"Data": b"x"}},
+        EmailTags=[{"Name": "relayd-delivery", "Value": tag}],
+    )
+    _, attributes = only(exported)
+    assert attributes.get("relayd.attempt") == attempt
 
 
 @pytest.mark.usefixtures("telemetry")

@@ -10,7 +10,6 @@ from opentelemetry.trace import SpanKind, StatusCode
 from relayd.errors import TransientError
 from relayd.model.message import Message
 from relayd.telemetry import names, spans
-from relayd.telemetry.otel import Telemetry
 
 PRODUCER = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 XRAY = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=0"
@@ -162,12 +161,10 @@ def test_the_traceparent_names_the_current_span(exported: InMemorySpanExporter) 
     assert links(two) == [f"{one.context.trace_id:032x}-{one.context.span_id:016x}"]
 
 
-def test_durations_of_measured_steps_are_the_dependencys(telemetry: Telemetry) -> None:
-    """One histogram for every call that may be slow, with the reason where it failed."""
-    with spans.step(names.FETCH, measure=("s3", "test_fetch")):
-        pass
-    with pytest.raises(TransientError), spans.measure("ses", "test_send"):
-        raise TransientError("ses_throttled")
-    text = telemetry.metrics_text().decode()
-    assert 'relayd_dependency_duration_seconds_count{dependency="s3",error_type="",operation="test_fetch"} 1.0' in text
-    assert 'seconds_count{dependency="ses",error_type="ses_throttled",operation="test_send"} 1.0' in text
+def test_the_masks_of_a_mail_are_named_once_each(exported: InMemorySpanExporter) -> None:
+    """On the root, by their hashes, in one text: few backends search in lists."""
+    with spans.process_span("incoming", MESSAGE), spans.step("claim"):
+        spans.masks(["00aa", "11bb", "00aa"])
+    found = by_name(exported)
+    assert attributes(found["process incoming"])["relayd.mask"] == "00aa,11bb"
+    assert "relayd.mask" not in attributes(found["claim"])

@@ -36,6 +36,7 @@ def export(owner: str, file: TextIO, _: bool) -> None:
     usage       how much went through each mask, by days since 1970
     quarantine  what is held back, with sender and subject
     notices     what the owner was told
+    pauses      why an operator holds their mail back, where one does
 
     The mails themselves are not in it: relayd keeps none. To move a whole directory: relayd masks export --all.
 

@@ -17,7 +17,7 @@ KEEP_ALIVE_SECONDS = 75
 """Longer than any client of ours keeps a connection that it does not use."""
 
 
-def serve(port: int, certificate_url: str) -> None:
+def serve(host: str, port: int, certificate_url: str) -> None:
     """Be the emulator until standard input ends, which it does when the parent process goes away, however it goes."""
     app = App()
     app.cloud.settings.change({"certificate_url": certificate_url})
@@ -36,7 +36,7 @@ def serve(port: int, certificate_url: str) -> None:
     )
     listening = socket.socket()
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listening.bind(("127.0.0.1", port))
+    listening.bind((host, port))
     # Whoever reads the port may connect at once.
     listening.listen(2048)
     print(json.dumps({"port": listening.getsockname()[1]}), flush=True)
@@ -54,7 +54,8 @@ def serve(port: int, certificate_url: str) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m relayd.sandbox.cloud")
+    parser.add_argument("--host", default="127.0.0.1", help="where it listens; it trusts everybody there")
     parser.add_argument("--port", type=int, default=0, help="0 picks a free one")
     parser.add_argument("--certificate-url", default="own", help="what SNS names: own, aws, or a whole URL")
     arguments = parser.parse_args()
-    serve(arguments.port, arguments.certificate_url)
+    serve(arguments.host, arguments.port, arguments.certificate_url)

@@ -45,7 +45,7 @@ class App:
         connection = Connection.of(scope)
         try:
             if scope["path"].startswith(control.PREFIX):
-                body = await _body(receive, routing.MAX_BODY["query"])
+                body = await _body(receive, control.MAX_BODY)
                 query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
                 answer = control.answer(self, scope["method"], scope["path"], query, body)
                 await _send_answer(answer, send)

@@ -5,9 +5,12 @@ from typing import Any
 
 from relayd.sandbox.cloud.calls import Service
 from relayd.sandbox.cloud.clock import Now
+from relayd.sandbox.cloud.iam import Iam
+from relayd.sandbox.cloud.kms import Kms
 from relayd.sandbox.cloud.records import Counts, Sends
 from relayd.sandbox.cloud.s3 import S3
 from relayd.sandbox.cloud.ses import Ses
+from relayd.sandbox.cloud.ses_receiving import Receiving
 from relayd.sandbox.cloud.ses_v1 import SesV1
 from relayd.sandbox.cloud.settings import Settings
 from relayd.sandbox.cloud.signing import Signing
@@ -28,13 +31,16 @@ class Cloud:
         self.sns = Sns(now, self.sqs.messages.enqueue, signing, self.settings)
         self.s3 = S3(now)
         self.ses = Ses(now, self.settings, self.sends, self.sns)
+        self.receiving = Receiving(now, self.settings, self.s3, self.sns, self.ses.covers)
         self.services: Mapping[str, Service] = {
             "sqs": self.sqs,
             "sns": self.sns,
             "s3": self.s3,
             "ses": self.ses,
-            "sesv1": SesV1(self.ses.account, self.ses.validate),
+            "sesv1": SesV1(self.ses.account, self.ses.validate, self.receiving.receipts),
             "sts": Sts(),
+            "iam": Iam(),
+            "kms": Kms(now),
         }
         self._now = now
 

@@ -1,5 +1,6 @@
 """What the sandbox and the tests ask of the emulator beside AWS: the truth, faults, settings, a fresh start."""
 
+import base64
 import itertools
 import json
 from collections.abc import Callable, Mapping
@@ -10,8 +11,11 @@ from relayd.sandbox.cloud.cloud import Cloud
 from relayd.sandbox.cloud.faults import Faults
 from relayd.sandbox.cloud.queues import STATES, Stored
 from relayd.sandbox.cloud.records import PAGE
+from relayd.sandbox.cloud.ses_receiving import Incoming
 
 PREFIX = "/_relayd/"
+MAX_BODY = 60 * 1024 * 1024
+"""Bytes: a mail of 40 MB in base64, and what goes with it."""
 
 
 class World(Protocol):
@@ -57,6 +61,17 @@ def _message(stored: Stored) -> dict[str, Any]:
         "receive_count": stored.count,
         "state": STATES[stored.state],
     }
+
+
+def _receive(world: World, query: Mapping[str, str], body: bytes) -> Answer:  # noqa: ARG001
+    """A mail comes in from outside, and goes the way of the active receipt rules."""
+    told: Any = json.loads(body)
+    try:
+        data = base64.b64decode(told["data"], validate=True)
+        mail = Incoming(**told | {"recipients": tuple(told["recipients"]), "data": data})
+    except (TypeError, KeyError) as error:
+        raise ValueError(f"this is no mail: {error}") from None
+    return json_answer(world.cloud.receiving.receive(mail))
 
 
 def _counts(world: World, query: Mapping[str, str], body: bytes) -> Answer:  # noqa: ARG001
@@ -114,6 +129,7 @@ _ROUTES: Mapping[tuple[str, str], Callable[[World, Mapping[str, str], bytes], An
     ("GET", "sent"): _sent,
     ("GET", "messages"): _messages,
     ("GET", "counts"): _counts,
+    ("POST", "receive"): _receive,
     ("POST", "reset"): _reset,
     ("GET", "faults"): _get_faults,
     ("PUT", "faults"): _put_faults,

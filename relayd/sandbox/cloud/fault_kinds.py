@@ -31,6 +31,8 @@ THROTTLED: Mapping[str, tuple[str, str, int]] = {
     "sesv1": ("Throttling", "Rate exceeded", 400),
     "sns": ("Throttling", "Rate exceeded", 400),
     "sts": ("Throttling", "Rate exceeded", 400),
+    "iam": ("Throttling", "Rate exceeded", 400),
+    "kms": ("ThrottlingException", "Rate exceeded", 400),
 }
 DENIED: Mapping[str, tuple[str, str, int]] = {
     "sqs": ("AccessDeniedException", "Access to the resource is denied.", 403),
@@ -39,6 +41,8 @@ DENIED: Mapping[str, tuple[str, str, int]] = {
     "sesv1": ("AccessDenied", "The caller is not authorized to perform this action.", 403),
     "sns": ("AuthorizationError", "The caller is not authorized to perform this action.", 403),
     "sts": ("AccessDenied", "The caller is not authorized to perform this action.", 403),
+    "iam": ("AccessDenied", "The caller is not authorized to perform this action.", 403),
+    "kms": ("AccessDeniedException", "The caller is not authorized to perform this action.", 400),
 }
 FAILED: Mapping[str, tuple[str, str, int]] = {
     "sqs": ("InternalFailure", "We are currently unable to process your request.", 500),
@@ -47,6 +51,8 @@ FAILED: Mapping[str, tuple[str, str, int]] = {
     "sesv1": ("InternalFailure", "We are currently unable to process your request.", 500),
     "sns": ("InternalFailure", "We are currently unable to process your request.", 500),
     "sts": ("InternalFailure", "We are currently unable to process your request.", 500),
+    "iam": ("ServiceFailure", "The request processing has failed because of an unknown error.", 500),
+    "kms": ("KMSInternalException", "The request was rejected because an internal exception occurred.", 500),
 }
 
 

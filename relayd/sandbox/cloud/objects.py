@@ -34,10 +34,12 @@ class StoredObject:
 class Bucket:
     """Objects by key, and the keys in order."""
 
-    def __init__(self, name: str, region: str, created: float) -> None:
+    def __init__(self, name: str, region: str, created: float, configuration: dict[str, str]) -> None:
         self.name = name
         self.region = region
         self.created = created
+        self.configuration = configuration
+        """What `s3_configuration` knows of it, by kind."""
         self._objects: dict[str, StoredObject] = {}
         self._keys: list[str] = []
 

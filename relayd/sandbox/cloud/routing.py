@@ -5,6 +5,7 @@ from functools import lru_cache
 from urllib.parse import parse_qsl
 
 from relayd.sandbox.cloud.calls import DEFAULT_REGION, Call, Refusal
+from relayd.sandbox.cloud.kms import TARGET_PREFIX as KMS_PREFIX
 from relayd.sandbox.cloud.ses import PREFIX as SES_PREFIX
 from relayd.sandbox.cloud.sqs import TARGET_PREFIX
 
@@ -13,12 +14,13 @@ MAX_BODY = {
     "sqs": 8 * 1024 * 1024,
     "query": 4 * 1024 * 1024,
     "ses": 60 * 1024 * 1024,
+    "kms": 1024 * 1024,
     "s3": 1024 * 1024,
 }
 
 _SCOPE = re.compile(r"[^/]+/\d{8}/([a-z0-9-]+)/([a-z0-9-]+)/aws4_request")
 _CREDENTIAL = re.compile(rb"Credential=([^,\s]+)")
-_QUERY_SERVICES = {"sns": "sns", "sts": "sts", "ses": "sesv1"}
+_QUERY_SERVICES = {"sns": "sns", "sts": "sts", "ses": "sesv1", "iam": "iam"}
 """By what a call was signed for."""
 _STS_ACTIONS = frozenset({"GetCallerIdentity", "AssumeRole", "AssumeRoleWithWebIdentity"})
 
@@ -29,13 +31,20 @@ _MISSING_TOKEN = {
     "sns": Refusal("MissingAuthenticationToken", "Request is missing Authentication Token", 403),
     "sesv1": Refusal("MissingAuthenticationToken", "Request is missing Authentication Token", 403),
     "sts": Refusal("MissingAuthenticationToken", "Request is missing Authentication Token", 403),
+    "iam": Refusal("MissingAuthenticationToken", "Request is missing Authentication Token", 403),
+    "kms": Refusal("MissingAuthenticationTokenException", "Missing Authentication Token", 400),
 }
 
 
 def protocol(method: str, path: str, headers: dict[bytes, bytes]) -> str:
-    """`sqs`, `ses`, `query` (SNS, STS or the older SES, which only the signature and the body tell apart) or `s3`."""
-    if headers.get(b"x-amz-target", b"").startswith(TARGET_PREFIX.encode()):
+    """`sqs`, `kms`, `ses`, `query` (SNS, STS, IAM or the older SES, which only the signature and the body tell apart)
+    or `s3`.
+    """
+    target = headers.get(b"x-amz-target", b"")
+    if target.startswith(TARGET_PREFIX.encode()):
         return "sqs"
+    if target.startswith(KMS_PREFIX.encode()):
+        return "kms"
     if path.startswith(SES_PREFIX):
         return "ses"
     form = headers.get(b"content-type", b"").startswith(b"application/x-www-form-urlencoded")

@@ -1,18 +1,15 @@
 """S3: buckets and objects over its REST protocol, path style and virtual-host style."""
 
 import base64
-import hashlib
 import re
-import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from urllib.parse import quote
 
-from relayd.sandbox.cloud.aws_chunked import Unchunked
+from relayd.sandbox.cloud import s3_bodies, s3_configuration
 from relayd.sandbox.cloud.calls import Answer, Call, Refusal, element, request_id
 from relayd.sandbox.cloud.clock import Now, http_date, iso
 from relayd.sandbox.cloud.objects import Bucket, StoredObject, possible_name
 
-MAX_PUT = 5 * 1024**3
 MAX_KEY = 1024
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 
@@ -46,6 +43,7 @@ class S3:
             "GetObject": self._get,
             "HeadObject": self._get,
             "DeleteObject": self._delete,
+            **s3_configuration.operations(self._bucket),
         }
 
     def recognise(self, call: Call) -> None:
@@ -93,7 +91,7 @@ class S3:
             text = "Your previous request to create the named bucket succeeded and you already own it."
             raise Refusal("BucketAlreadyOwnedByYou", text, 409)
         if found is None:
-            self.buckets[name] = Bucket(name, call.region, self._now())
+            self.buckets[name] = Bucket(name, call.region, self._now(), s3_configuration.new())
         return Answer(headers=[*_common(), (b"location", f"/{name}".encode())])
 
     def _head_bucket(self, call: Call) -> Answer:
@@ -145,14 +143,11 @@ class S3:
             raise Refusal("KeyTooLongError", "Your key is too long")
         if b"x-amz-copy-source" in call.headers:
             raise Refusal("NotImplemented", "A header you provided implies functionality that is not implemented.", 501)
-        assert call.chunks is not None
-        unchunked = Unchunked(call.chunks) if _is_chunked(call) else None
-        pieces, size, digest, crc = await _read(aiter(unchunked) if unchunked else call.chunks)
-        _check(call, unchunked.trailers if unchunked else {}, size, digest, crc)
-        etag = f'"{digest.hex()}"'
+        body = await s3_bodies.read(call)
+        etag = f'"{body.md5.hex()}"'
         stored = StoredObject(
-            pieces,
-            size,
+            body.pieces,
+            body.size,
             etag,
             self._now(),
             call.headers.get(b"content-type", b"binary/octet-stream").decode("latin-1"),
@@ -201,6 +196,8 @@ def _operation(call: Call, bucket: str, key: str) -> str:
         return "ListBuckets" if call.method == "GET" else ""
     if key:
         return "" if query else _OBJECT_OPERATIONS.get(call.method, "")
+    if configuration := s3_configuration.operation(call.method, call.query):
+        return configuration
     if call.method == "GET":
         if "delimiter" in query:
             return ""
@@ -222,42 +219,6 @@ def _xml(text: str) -> Answer:
 def _listed(key: str, stored: StoredObject) -> str:
     facts = element("Key", key) + element("LastModified", iso(stored.modified)) + element("ETag", stored.etag)
     return f"<Contents>{facts}{element('Size', stored.size)}{element('StorageClass', 'STANDARD')}</Contents>"
-
-
-def _is_chunked(call: Call) -> bool:
-    return b"aws-chunked" in call.headers.get(b"content-encoding", b"") or call.headers.get(
-        b"x-amz-content-sha256", b""
-    ).startswith(b"STREAMING-")
-
-
-async def _read(chunks: AsyncIterator[bytes]) -> tuple[list[bytes], int, bytes, int]:
-    pieces: list[bytes] = []
-    size = crc = 0
-    digest = hashlib.md5(usedforsecurity=False)
-    async for chunk in chunks:
-        if not chunk:
-            continue
-        size += len(chunk)
-        if size > MAX_PUT:
-            raise Refusal("EntityTooLarge", "Your proposed upload exceeds the maximum allowed size")
-        digest.update(chunk)
-        crc = zlib.crc32(chunk, crc)
-        pieces.append(chunk)
-    return pieces, size, digest.digest(), crc
-
-
-def _check(call: Call, trailers: Mapping[bytes, bytes], size: int, digest: bytes, crc: int) -> None:
-    """Whatever the client said about the body must be so."""
-    sent = dict(call.headers) | dict(trailers)
-    length = sent.get(b"x-amz-decoded-content-length") if _is_chunked(call) else None
-    if length is not None and length != str(size).encode():
-        text = "You did not provide the number of bytes specified by the Content-Length HTTP header"
-        raise Refusal("IncompleteBody", text)
-    if (md5 := sent.get(b"content-md5")) is not None and md5 != base64.b64encode(digest):
-        raise Refusal("BadDigest", "The Content-MD5 you specified did not match what we received.")
-    crc32 = sent.get(b"x-amz-checksum-crc32")
-    if crc32 is not None and crc32 != base64.b64encode(crc.to_bytes(4, "big")):
-        raise Refusal("BadDigest", "The CRC32 you specified did not match the calculated checksum.")
 
 
 def _wanted(call: Call, size: int) -> tuple[int, int] | None:

@@ -28,7 +28,9 @@ _ROUTES: Mapping[tuple[str, str], str] = {
     ("POST", "list-identities"): "ListEmailIdentities",
     ("GET", _IDENTITY): "GetEmailIdentity",
     ("DELETE", _IDENTITY): "DeleteEmailIdentity",
+    ("PUT", f"{_IDENTITY}/dkim"): "PutEmailIdentityDkimAttributes",
     ("PUT", f"{_IDENTITY}/feedback"): "PutEmailIdentityFeedbackAttributes",
+    ("PUT", f"{_IDENTITY}/mail-from"): "PutEmailIdentityMailFromAttributes",
     ("PUT", f"{_IDENTITY}/configuration-set"): "PutEmailIdentityConfigurationSetAttributes",
     ("PUT", _LISTED): "PutSuppressedDestination",
     ("GET", _LISTED): "ListSuppressedDestinations",
@@ -39,6 +41,8 @@ _ROUTES: Mapping[tuple[str, str], str] = {
     ("POST", "list-configuration-sets"): "ListConfigurationSets",
     ("GET", _SET): "GetConfigurationSet",
     ("DELETE", _SET): "DeleteConfigurationSet",
+    ("PUT", f"{_SET}/delivery-options"): "PutConfigurationSetDeliveryOptions",
+    ("PUT", f"{_SET}/reputation-options"): "PutConfigurationSetReputationOptions",
     ("PUT", f"{_SET}/sending"): "PutConfigurationSetSendingOptions",
     ("PUT", f"{_SET}/suppression-options"): "PutConfigurationSetSuppressionOptions",
     ("POST", _DESTINATIONS): "CreateConfigurationSetEventDestination",
@@ -96,6 +100,11 @@ class Ses:
         if found is None:
             found = self._accounts[call.region] = Account(self._now, self._settings, self.validate(call))
         return found
+
+    def covers(self, region: str, address: str) -> bool:
+        """Whether that region's account takes in mail for the address."""
+        found = self._accounts.get(region)
+        return found is not None and found.verified(address)
 
     def validate(self, call: Call) -> Validate:
         """Tries topics, which will know this server by the name that the caller used."""

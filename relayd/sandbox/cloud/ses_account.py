@@ -18,7 +18,7 @@ class Account:
     def __init__(self, now: Now, settings: Settings, validate: Validate) -> None:
         self._settings = settings
         self.quota = Quota(now, settings)
-        self.identities = Identities()
+        self.identities = Identities(settings)
         self.sets = ConfigurationSets(validate)
         self.suppression = Suppression(now)
         self.sending_enabled = True
@@ -31,8 +31,9 @@ class Account:
         }
 
     def verified(self, address: str) -> bool:
-        """Whether the address, its domain or a domain above that is an identity."""
-        return self.identities.covering(address) is not None
+        """Whether the address, its domain or a domain above that is an identity whose DNS is as it should be."""
+        found = self.identities.covering(address)
+        return found is not None and found.name not in self._settings.unverified
 
     def _get(self, call: Call) -> Answer:  # noqa: ARG002
         settings = self._settings
@@ -43,7 +44,7 @@ class Account:
         }
         told = {
             "DedicatedIpAutoWarmupEnabled": False,
-            "EnforcementStatus": "SHUTDOWN" if settings.suspended else "HEALTHY",
+            "EnforcementStatus": _enforcement(settings),
             "ProductionAccessEnabled": not settings.sandbox,
             "SendQuota": quota,
             "SendingEnabled": self.sending_enabled and not settings.suspended,
@@ -54,3 +55,9 @@ class Account:
     def _put_sending(self, call: Call) -> Answer:
         self.sending_enabled = bool(call.fields.get("SendingEnabled", False))
         return json_answer({})
+
+
+def _enforcement(settings: Settings) -> str:
+    if settings.suspended:
+        return "SHUTDOWN"
+    return "PROBATION" if settings.probation else "HEALTHY"

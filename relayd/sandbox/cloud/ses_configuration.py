@@ -34,6 +34,9 @@ class ConfigurationSet:
     sending_enabled: bool = True
     suppressed_reasons: tuple[str, ...] | None = None
     """None: as the account has it."""
+    reputation_metrics: bool = False
+    tls_policy: str = "OPTIONAL"
+    """Whether mail goes to servers without TLS. Nobody receives mail here."""
     destinations: dict[str, Destination] = field(default_factory=dict)
 
 
@@ -48,6 +51,8 @@ class ConfigurationSets:
             "GetConfigurationSet": self._get,
             "ListConfigurationSets": self._list,
             "DeleteConfigurationSet": self._delete,
+            "PutConfigurationSetDeliveryOptions": self._put_delivery,
+            "PutConfigurationSetReputationOptions": self._put_reputation,
             "PutConfigurationSetSendingOptions": self._put_sending,
             "PutConfigurationSetSuppressionOptions": self._put_suppression,
             "CreateConfigurationSetEventDestination": self._create_destination,
@@ -73,6 +78,8 @@ class ConfigurationSets:
             made.sending_enabled = bool(sending.get("SendingEnabled", True))
         if suppression is not None:
             made.suppressed_reasons = checked_reasons(suppression.get("SuppressedReasons"))
+        made.reputation_metrics = bool((call.fields.get("ReputationOptions") or {}).get("ReputationMetricsEnabled"))
+        made.tls_policy = _checked_tls(call.fields.get("DeliveryOptions") or {})
         self._by_name[name] = made
         return json_answer({})
 
@@ -80,6 +87,8 @@ class ConfigurationSets:
         found = self._called(call)
         told: dict[str, Any] = {
             "ConfigurationSetName": found.name,
+            "DeliveryOptions": {"TlsPolicy": found.tls_policy},
+            "ReputationOptions": {"ReputationMetricsEnabled": found.reputation_metrics},
             "SendingOptions": {"SendingEnabled": found.sending_enabled},
         }
         if found.suppressed_reasons is not None:
@@ -91,6 +100,14 @@ class ConfigurationSets:
 
     def _delete(self, call: Call) -> Answer:
         del self._by_name[self._called(call).name]
+        return json_answer({})
+
+    def _put_delivery(self, call: Call) -> Answer:
+        self._called(call).tls_policy = _checked_tls(call.fields)
+        return json_answer({})
+
+    def _put_reputation(self, call: Call) -> Answer:
+        self._called(call).reputation_metrics = bool(call.fields.get("ReputationMetricsEnabled", False))
         return json_answer({})
 
     def _put_sending(self, call: Call) -> Answer:
@@ -150,6 +167,13 @@ def _destination(found: ConfigurationSet, call: Call) -> Destination:
     if name not in found.destinations:
         raise Refusal("NotFoundException", f"Event destination {name} does not exist.", 404)
     return found.destinations[name]
+
+
+def _checked_tls(options: Mapping[str, Any]) -> str:
+    policy = str(options.get("TlsPolicy") or "OPTIONAL")
+    if policy not in {"REQUIRE", "OPTIONAL"}:
+        raise Refusal("BadRequestException", "The TLS policy is REQUIRE or OPTIONAL.")
+    return policy
 
 
 def _checked_name(name: str) -> str:

@@ -1,4 +1,4 @@
-"""The few operations of SES's older API that are still wanted: whom an identity's notifications go to."""
+"""SES's older API, as far as it is still wanted: whom an identity's notifications go to, and receipt rules."""
 
 from collections.abc import Callable, Mapping
 
@@ -7,6 +7,7 @@ from relayd.sandbox.cloud.ses_account import Account
 from relayd.sandbox.cloud.ses_calls import Validate
 from relayd.sandbox.cloud.ses_events import NOTIFIED, subscribed_json
 from relayd.sandbox.cloud.ses_identities import Identity
+from relayd.sandbox.cloud.ses_receipts import Receipts
 
 NAMESPACE = "http://ses.amazonaws.com/doc/2010-12-01/"
 
@@ -14,7 +15,9 @@ NAMESPACE = "http://ses.amazonaws.com/doc/2010-12-01/"
 class SesV1:
     """The older door to the same accounts."""
 
-    def __init__(self, account: Callable[[Call], Account], validate: Callable[[Call], Validate]) -> None:
+    def __init__(
+        self, account: Callable[[Call], Account], validate: Callable[[Call], Validate], receipts: Receipts
+    ) -> None:
         self._account = account
         self._validate = validate
         self._operations: Mapping[str, Callable[[Call], Answer]] = {
@@ -22,12 +25,13 @@ class SesV1:
             "SetIdentityHeadersInNotificationsEnabled": self._set_headers,
             "SetIdentityFeedbackForwardingEnabled": self._set_forwarding,
             "GetIdentityNotificationAttributes": self._get,
+            **dict.fromkeys(receipts.operations, receipts.answer),
         }
 
     def recognise(self, call: Call) -> None:
         if call.operation not in self._operations:
             raise Refusal("InvalidAction", f"Could not find operation {call.operation} for version 2010-12-01")
-        call.resource = call.fields.get("Identity", "")
+        call.resource = call.fields.get("Identity") or call.fields.get("RuleSetName", "")
 
     def answer(self, call: Call) -> Answer:
         return self._operations[call.operation](call)

@@ -27,10 +27,19 @@ class Settings:
     """Recipients a second."""
     daily_quota: int = 100_000_000
     """Recipients in 24 hours."""
+    probation: bool = False
+    """The account is under review, and may still send."""
+    unverified: list[str] = field(default_factory=list)
+    """Identities whose DNS does not show that they are the account's: they may not send."""
+    dkim_failed: list[str] = field(default_factory=list)
+    """Domains whose DKIM records are not there."""
     mail_from_failed: list[str] = field(default_factory=list)
     """Domains whose custom MAIL FROM domain lacks its MX record."""
     fates: dict[str, str] = field(default_factory=dict)
     """What becomes of mail to an address (in lower case): a name from `relayd.sandbox.cloud.ses_fates.FATES`."""
+    stop_ends_all: bool = True
+    """A receipt rule's Stop action ends the way of the whole mail, and not only for the recipients that its rule is
+    for. SES's documentation leaves open which; the default is what may lose mail."""
     event_delay_seconds: float = 0.0
     """How much later than SES would, it tells what became of a mail."""
     event_copies: int = 1

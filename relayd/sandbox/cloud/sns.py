@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from relayd.sandbox.cloud import sns_attributes, sns_filters
 from relayd.sandbox.cloud import sqs_checks as checks
 from relayd.sandbox.cloud.calls import ACCOUNT, Answer, Call, Refusal, element, query_answer, query_refusal
 from relayd.sandbox.cloud.clock import Now, iso
@@ -29,6 +30,11 @@ class Subscription:
     topic_arn: str
     endpoint: str
     attributes: dict[str, str]
+
+    @property
+    def pending(self) -> bool:
+        """Whether somebody must still confirm it: a queue of this account belongs to who subscribes it."""
+        return self.endpoint.split(":")[4] != ACCOUNT
 
 
 @dataclass(slots=True)
@@ -74,6 +80,9 @@ class Sns:
     def refuse(self, refusal: Refusal) -> Answer:
         return query_refusal(refusal, NAMESPACE)
 
+    def topic_exists(self, arn: str) -> bool:
+        return arn in self._topics
+
     def publish(
         self, topic_arn: str, message: str, *, host: str, subject: str = "", attributes: Mapping[str, Any] | None = None
     ) -> str:
@@ -82,14 +91,21 @@ class Sns:
         number = message_id()
         enveloped = ""
         for subscription in topic.subscriptions.values():
+            if subscription.pending or not _wanted(subscription, message, attributes):
+                continue
             if subscription.attributes.get("RawMessageDelivery") == "true":
-                done = self._enqueue(subscription.endpoint, message, attributes)
+                self._deliver(subscription, message, attributes)
             else:
                 # One signature for all of them: that is where the time goes.
                 enveloped = enveloped or self._envelope(topic, number, message, host, subject, attributes)
-                done = self._enqueue(subscription.endpoint, enveloped, None)
-            self.undeliverable += not done
+                self._deliver(subscription, enveloped, None)
         return number
+
+    def _deliver(self, subscription: Subscription, body: str, attributes: Mapping[str, Any] | None) -> None:
+        if not self._enqueue(subscription.endpoint, body, attributes):
+            self.undeliverable += 1
+            if dead_letters := sns_attributes.dead_letter_arn(subscription.attributes):
+                self._enqueue(dead_letters, body, attributes)
 
     def _envelope(
         self, topic: Topic, number: str, message: str, host: str, subject: str, attributes: Mapping[str, Any] | None
@@ -139,7 +155,8 @@ class Sns:
         arn = f"arn:aws:sns:{call.region}:{ACCOUNT}:{name}"
         topic = self._topics.setdefault(arn, Topic(arn, {}))
         for attribute, value in _pairs(call.fields, "Attributes.entry", "key", "value").items():
-            _set_topic_attribute(topic, attribute, value)
+            sns_attributes.check_topic(attribute, value)
+            topic.attributes[attribute] = value
         return query_answer("CreateTopic", NAMESPACE, element("TopicArn", arn))
 
     def _delete(self, call: Call) -> Answer:
@@ -153,12 +170,23 @@ class Sns:
 
     def _get_topic(self, call: Call) -> Answer:
         topic = self._topic(call.fields.get("TopicArn", ""))
-        counts = {"SubscriptionsConfirmed": str(len(topic.subscriptions)), "SubscriptionsPending": "0"}
-        return _attributes("GetTopicAttributes", {"TopicArn": topic.arn, "Owner": ACCOUNT} | counts | topic.attributes)
+        pending = sum(one.pending for one in topic.subscriptions.values())
+        facts = {
+            "TopicArn": topic.arn,
+            "Owner": ACCOUNT,
+            "DisplayName": "",
+            "Policy": sns_attributes.default_policy(topic.arn),
+            "SubscriptionsConfirmed": str(len(topic.subscriptions) - pending),
+            "SubscriptionsPending": str(pending),
+            "SubscriptionsDeleted": "0",
+        }
+        return _attributes("GetTopicAttributes", facts | {name: one for name, one in topic.attributes.items() if one})
 
     def _set_topic(self, call: Call) -> Answer:
         topic = self._topic(call.fields.get("TopicArn", ""))
-        _set_topic_attribute(topic, call.fields.get("AttributeName", ""), call.fields.get("AttributeValue", ""))
+        name, value = call.fields.get("AttributeName", ""), call.fields.get("AttributeValue", "")
+        sns_attributes.check_topic(name, value)
+        topic.attributes[name] = value
         return query_answer("SetTopicAttributes", NAMESPACE)
 
     def _subscribe(self, call: Call) -> Answer:
@@ -170,12 +198,13 @@ class Sns:
             raise Refusal("InvalidParameter", "Invalid parameter: SQS endpoint ARN")
         attributes = _pairs(call.fields, "Attributes.entry", "key", "value")
         for name, value in attributes.items():
-            _check_subscription_attribute(name, value)
+            sns_attributes.check_subscription(name, value)
         same = [one for one in topic.subscriptions.values() if one.endpoint == endpoint]
         arn = same[0].arn if same else f"{topic.arn}:{message_id()}"
         if not same:
             topic.subscriptions[arn] = Subscription(arn, topic.arn, endpoint, attributes)
-        return query_answer("Subscribe", NAMESPACE, element("SubscriptionArn", arn))
+        told = call.fields.get("ReturnSubscriptionArn") == "true" or not topic.subscriptions[arn].pending
+        return query_answer("Subscribe", NAMESPACE, element("SubscriptionArn", arn if told else "pending confirmation"))
 
     def _unsubscribe(self, call: Call) -> Answer:
         arn = call.fields.get("SubscriptionArn", "")
@@ -186,7 +215,8 @@ class Sns:
     def _list_subscriptions(self, call: Call) -> Answer:
         topic = self._topic(call.fields.get("TopicArn", ""))
         members = "".join(
-            f"<member>{element('SubscriptionArn', one.arn)}{element('TopicArn', one.topic_arn)}"
+            f"<member>{element('SubscriptionArn', 'PendingConfirmation' if one.pending else one.arn)}"
+            f"{element('TopicArn', one.topic_arn)}"
             f"{element('Protocol', 'sqs')}{element('Endpoint', one.endpoint)}{element('Owner', ACCOUNT)}</member>"
             for one in topic.subscriptions.values()
         )
@@ -195,13 +225,17 @@ class Sns:
     def _get_subscription(self, call: Call) -> Answer:
         found = self._subscription(call.fields.get("SubscriptionArn", ""))
         facts = {"SubscriptionArn": found.arn, "TopicArn": found.topic_arn, "Endpoint": found.endpoint}
-        facts |= {"Protocol": "sqs", "Owner": ACCOUNT, "PendingConfirmation": "false", "RawMessageDelivery": "false"}
-        return _attributes("GetSubscriptionAttributes", facts | found.attributes)
+        facts |= {"Protocol": "sqs", "Owner": ACCOUNT, "RawMessageDelivery": "false"}
+        facts |= {"PendingConfirmation": "true" if found.pending else "false"}
+        given = {name: value for name, value in found.attributes.items() if value}
+        if "FilterPolicy" in given:
+            given.setdefault("FilterPolicyScope", sns_filters.SCOPES[0])
+        return _attributes("GetSubscriptionAttributes", facts | given)
 
     def _set_subscription(self, call: Call) -> Answer:
         found = self._subscription(call.fields.get("SubscriptionArn", ""))
         name, value = call.fields.get("AttributeName", ""), call.fields.get("AttributeValue", "")
-        _check_subscription_attribute(name, value)
+        sns_attributes.check_subscription(name, value)
         found.attributes[name] = value
         return query_answer("SetSubscriptionAttributes", NAMESPACE)
 
@@ -225,19 +259,10 @@ class Sns:
         return query_answer("Publish", NAMESPACE, element("MessageId", number))
 
 
-def _set_topic_attribute(topic: Topic, name: str, value: str) -> None:
-    if name == "SignatureVersion" and value not in {"1", "2"}:
-        raise Refusal("InvalidParameter", "Invalid parameter: SignatureVersion")
-    if not name:
-        raise Refusal("InvalidParameter", "Invalid parameter: AttributeName")
-    topic.attributes[name] = value
-
-
-def _check_subscription_attribute(name: str, value: str) -> None:
-    if name != "RawMessageDelivery":
-        raise Refusal("InvalidParameter", f"Invalid parameter: AttributeName ({name} is not part of this emulator)")
-    if value not in {"true", "false"}:
-        raise Refusal("InvalidParameter", "Invalid parameter: Attributes Reason: RawMessageDelivery: Invalid value")
+def _wanted(subscription: Subscription, message: str, attributes: Mapping[str, Any] | None) -> bool:
+    policy = subscription.attributes.get("FilterPolicy", "")
+    scope = subscription.attributes.get("FilterPolicyScope", sns_filters.SCOPES[0])
+    return not policy or sns_filters.passes(policy, scope, message, attributes)
 
 
 def _attributes(operation: str, attributes: Mapping[str, str]) -> Answer:

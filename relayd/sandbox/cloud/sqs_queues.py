@@ -15,6 +15,8 @@ from relayd.sandbox.cloud.queues import Queue, Redrive
 PURGE_SECONDS = 60.0
 """Between two purges of a queue."""
 MAX_RECEIVES = 1000
+MAX_SOURCES = 10
+"""Queues that a dead-letter queue's allow policy may name."""
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,80}")
 _NUMBERS: Mapping[str, tuple[int, int, int]] = {
@@ -53,7 +55,8 @@ class SqsQueue:
     polls: Polls
     created: float
     modified: float
-    texts: dict[str, str] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=lambda: {"SqsManagedSseEnabled": "true"})
+    """As SQS makes a queue today: encrypted with its own keys."""
     numbers: dict[str, int] = field(default_factory=lambda: {name: row[2] for name, row in _NUMBERS.items()})
     purged: float = 0.0
 
@@ -191,9 +194,12 @@ class SqsQueues:
         texts = {name: str(value) for name, value in attributes.items() if name in _TEXTS}
         for name in attributes.keys() - numbers.keys() - texts.keys():
             raise Refusal("InvalidAttributeName", f"Unknown Attribute {name}.")
-        redrive = self._redrive(texts["RedrivePolicy"]) if texts.get("RedrivePolicy") else None
+        redrive = self._redrive(found.arn, texts["RedrivePolicy"]) if texts.get("RedrivePolicy") else None
         if texts.get("Policy"):
             _object("Policy", texts["Policy"])
+        if texts.get("RedriveAllowPolicy"):
+            _check_redrive_allow(texts["RedriveAllowPolicy"])
+        _choose_encryption(texts)
         # All is checked before anything is set.
         if "RedrivePolicy" in texts:
             found.queue.redrive = redrive
@@ -201,7 +207,7 @@ class SqsQueues:
         found.texts = {name: value for name, value in (found.texts | texts).items() if value}
         found.queue.retention = float(found.numbers["MessageRetentionPeriod"])
 
-    def _redrive(self, text: str) -> Redrive:
+    def _redrive(self, source: str, text: str) -> Redrive:
         policy = _object("RedrivePolicy", text)
         prefix = f"Value {text} for parameter RedrivePolicy is invalid. Reason:"
         if "maxReceiveCount" not in policy or "deadLetterTargetArn" not in policy:
@@ -216,6 +222,8 @@ class SqsQueues:
         target = self.by_arn(str(policy["deadLetterTargetArn"]))
         if target is None:
             raise Refusal("InvalidParameterValue", f"{prefix} Dead letter target does not exist.")
+        if not _admits(target.texts.get("RedriveAllowPolicy", ""), source):
+            raise Refusal("InvalidParameterValue", f"{prefix} Queue does not have permission to use the target queue.")
         return Redrive(limit, target.queue)
 
 
@@ -239,6 +247,33 @@ def _number(name: str, value: object) -> int:
     if not re.fullmatch(r"\d{1,8}", str(value)) or not low <= int(str(value)) <= high:
         raise Refusal("InvalidAttributeValue", f"Invalid value for the parameter {name}.")
     return int(str(value))
+
+
+def _choose_encryption(texts: dict[str, str]) -> None:
+    """With a key of KMS, or with SQS's own: one of them goes where the other comes."""
+    if texts.get("KmsMasterKeyId") and texts.get("SqsManagedSseEnabled") == "true":
+        text = "You can use one type of server-side encryption (SSE) at one time."
+        raise Refusal("InvalidAttributeValue", f"{text} You can either enable KMS SSE or SQS SSE.")
+    if texts.get("SqsManagedSseEnabled", "false") not in {"true", "false"}:
+        raise Refusal("InvalidAttributeValue", "Invalid value for the parameter SqsManagedSseEnabled.")
+    if texts.get("KmsMasterKeyId"):
+        texts["SqsManagedSseEnabled"] = "false"
+    elif texts.get("SqsManagedSseEnabled") == "true":
+        texts["KmsMasterKeyId"] = ""
+
+
+def _check_redrive_allow(text: str) -> None:
+    policy = _object("RedriveAllowPolicy", text)
+    permission, sources = policy.get("redrivePermission"), policy.get("sourceQueueArns")
+    if permission not in {"allowAll", "denyAll", "byQueue"} or (permission == "byQueue") is not bool(sources):
+        raise Refusal("InvalidAttributeValue", "Invalid value for the parameter RedriveAllowPolicy.")
+    if sources is not None and (not isinstance(sources, list) or len(sources) > MAX_SOURCES):
+        raise Refusal("InvalidAttributeValue", "Invalid value for the parameter RedriveAllowPolicy.")
+
+
+def _admits(text: str, source: str) -> bool:
+    policy = json.loads(text) if text else {}
+    return policy.get("redrivePermission", "allowAll") == "allowAll" or source in policy.get("sourceQueueArns", ())
 
 
 def _object(name: str, text: str) -> dict[str, Any]:

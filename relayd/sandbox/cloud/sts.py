@@ -1,6 +1,7 @@
 """STS: who am I."""
 
 from relayd.sandbox.cloud.calls import ACCOUNT, Answer, Call, Refusal, element, query_answer, query_refusal
+from relayd.sandbox.cloud.iam import USER_ARN
 
 NAMESPACE = "https://sts.amazonaws.com/doc/2011-06-15/"
 
@@ -13,8 +14,7 @@ class Sts:
             raise Refusal("InvalidAction", f"Could not find operation {call.operation} for version 2011-06-15")
 
     def answer(self, call: Call) -> Answer:
-        arn = f"arn:aws:iam::{ACCOUNT}:user/relayd"
-        facts = element("Arn", arn) + element("UserId", "AIDAEXAMPLE0000000000") + element("Account", ACCOUNT)
+        facts = element("Arn", USER_ARN) + element("UserId", "AIDAEXAMPLE0000000000") + element("Account", ACCOUNT)
         return query_answer(call.operation, NAMESPACE, facts)
 
     def refuse(self, refusal: Refusal) -> Answer:

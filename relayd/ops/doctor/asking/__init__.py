@@ -1,0 +1,1 @@
+"""Asking: everything in here waits for somebody, and judges nothing."""

@@ -58,10 +58,10 @@ def check(where: Where, sts: Any, ses: Any) -> str:
 
 
 def ask(where: Where, read_line: Callable[[str], str]) -> None:
-    """The account's number, typed. Raises RefusedError for anything else, the end of the input included."""
+    """The account's number, typed. Raises RefusedError for anything else, Ctrl-C and the end of the input included."""
     try:
         typed = read_line(f"Type the account's number ({where.account}) to go on, anything else to leave: ")
-    except EOFError:
+    except (EOFError, KeyboardInterrupt):
         typed = ""
     if typed.strip() != where.account:
         raise RefusedError("Not confirmed.")

@@ -91,7 +91,7 @@ class Feed:
         self._thread.join(10)
 
     def _feed(self) -> None:
-        while not self._ended.wait(0.04):
+        while not self._ended.wait(0.06):
             data = MAIL.replace(b"{}", b"mail-%d" % self.came)
             self._receiving.accept("bounce@stranger.example", ("shop@mask.example",), data, "127.0.0.1")
             self.came += 1
@@ -100,6 +100,11 @@ class Feed:
 def forwarded(daemon: DaemonProcess) -> int:
     """How many messages a daemon was done with because it sent their mail."""
     return sum(line["reason"] == "forwarded" for line in daemon.events("message_settled"))
+
+
+def waited(daemon: DaemonProcess) -> bool:
+    """Whether a daemon met a live claim."""
+    return any(line["reason"] == "claimed_elsewhere" for line in daemon.events("message_settled"))
 
 
 def test_two_versions_send_each_mail_once(cloud: Cloud, before: dict[str, str], database_url: str) -> None:
@@ -120,11 +125,12 @@ def test_two_versions_send_each_mail_once(cloud: Cloud, before: dict[str, str], 
         upgraded = cloud.relayd("db", "upgrade", "--json")
         assert json.loads(upgraded.stdout) == {"before": "0002", "after": HEAD}, upgraded.stderr
         coming = cloud.daemon()
-        met = forwarded(leaving)
         feed.twins.times = 2
-        assert eventually(lambda: forwarded(leaving) >= met + 5 and forwarded(coming) >= 5, 20), coming.output()
-        # One that met the other is back after 5 s, or 10 s: the last ones do so while the old daemon stops.
+        assert eventually(lambda: waited(leaving) and waited(coming), 20), "neither met a claim of the other's"
+        # What waited is back after 10 s; one that was handed back before, only after 20 s.
         feed.twins.times = 1
+        met = forwarded(leaving), forwarded(coming)
+        assert eventually(lambda: forwarded(leaving) > met[0] + 5 and forwarded(coming) > met[1] + 5, 20)
         assert leaving.stop() == 0
     assert eventually(lambda: cloud.queued() == (0, 0), 30), coming.output()
     assert coming.stop() == 0

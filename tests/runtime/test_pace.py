@@ -249,3 +249,25 @@ def test_turns_are_given_in_the_order_of_asking() -> None:
     clock.sleep(20)
     assert [number for number, _ in gone] == list(range(12))
     assert gone[-1][1] == pytest.approx((12 - 1) / 2)
+
+
+def test_whoever_waits_is_counted_while_it_waits() -> None:
+    """More replicas would not help then: whoever scales them asks for this."""
+    clock = VirtualClock()
+    pace = Pace(clock, 2.0)
+    assert pace.account_rate == 2.0
+    for _ in range(3):
+        assert pace.wait(forever)
+    assert pace.waiting == 0
+    ended: list[bool] = []
+    for _ in range(4):
+        clock.spawn("sender", lambda: ended.append(pace.wait(forever)))
+    clock.sleep(0.1)
+    assert pace.waiting > 1
+    clock.sleep(5)
+    assert (pace.waiting, ended) == (0, [True] * 4)
+    pace = Pace(clock, 0.1)
+    assert pace.wait(forever)
+    patience = [30.0, 30.0, 0.0]
+    assert not pace.wait(lambda: patience.pop(0) if len(patience) > 1 else 0.0)
+    assert pace.waiting == 0, "who gives up waits no more"

@@ -37,7 +37,8 @@ def value(telemetry: Telemetry, name: str, **labels: str) -> float:
     """Of one sample; 0 where there is none."""
     for family in families(telemetry).values():
         for sample in family.samples:
-            if sample.name == name and labels.items() <= sample.labels.items():
+            # As Prometheus has it: a label that is not there is empty.
+            if sample.name == name and all(sample.labels.get(label, "") == found for label, found in labels.items()):
                 return float(sample.value)
     return 0.0
 

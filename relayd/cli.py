@@ -31,7 +31,7 @@ _COMMANDS = {
     "masks": "Add, change, list and remove masks, domain rules, sender lists and contacts; import and export.",
     "owners": "List, add and change owners and mailboxes; export or erase a person.",
     "quarantine": "List, release and discard what is held back.",
-    "db": "Create or upgrade the database.",
+    "db": "Create, upgrade or prune the database.",
     "inspect": "Show what would become of raw mails, without sending any.",
     "completion": "Print the completion script for a shell.",
     "sandbox": "Try relayd on this machine: an emulated AWS and an SMTP door.",
@@ -71,9 +71,13 @@ def root() -> None:
     Settings come from the environment; `relayd config` shows them and says what is missing.
 
     \b
-    On one machine, to try it:     relayd sandbox
-    In production:                 relayd db upgrade; relayd masks add shop@mask.example --to me@example.org
-                                   relayd run
+    To try it on one machine:
+      relayd sandbox
+    In production:
+      relayd db upgrade
+      relayd masks add shop@mask.example --to me@example.org
+      relayd doctor
+      relayd run
     """
 
 

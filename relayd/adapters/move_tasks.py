@@ -1,14 +1,15 @@
 """SQS's own way to put dead letters back: it moves them all, in the background, and nobody has to hold them."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from botocore.exceptions import ClientError
 
 from relayd.adapters import aws
-from relayd.adapters.sqs import queue_error
-from relayd.errors import RelaydError
+from relayd.adapters.sqs import queue_error, queue_name
+from relayd.errors import ConfigurationError, Problem, RelaydError
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -43,8 +44,9 @@ class MoveTasks:
     """The move tasks of one dead-letter queue."""
 
     def __init__(self, client: "SQSClient", dead_letter_url: str) -> None:
-        """Raises what a queue's call raises when it cannot be asked for its name: HoldError, TransientError."""
+        """Raises what `arn_of` raises."""
         self._client = client
+        self._name = queue_name(dead_letter_url)
         self._source_arn = arn_of(client, dead_letter_url)
 
     def start(self, destination_arn: str) -> str:
@@ -63,28 +65,41 @@ class MoveTasks:
 
     def latest(self) -> Move | None:
         """The task that was started last; None where there was none. Raises RelaydError."""
-        found = _asked(lambda: self._client.list_message_move_tasks(SourceArn=self._source_arn, MaxResults=1))
+        with _asking(self._name, "sqs:ListMessageMoveTasks"):
+            found: Any = self._client.list_message_move_tasks(SourceArn=self._source_arn, MaxResults=1)
         return next((_move(entry) for entry in found.get("Results", ())), None)
 
     def cancel(self, handle: str) -> None:
         """Move no more. What was moved stays where it is. Raises RelaydError."""
-        _asked(lambda: self._client.cancel_message_move_task(TaskHandle=handle))
+        with _asking(self._name, "sqs:CancelMessageMoveTask"):
+            self._client.cancel_message_move_task(TaskHandle=handle)
 
 
 def arn_of(client: "SQSClient", url: str) -> str:
-    """A queue's ARN. Raises HoldError where asking again will not help, TransientError for an outage."""
-    found = _asked(lambda: client.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"]))
-    arn: str = found["Attributes"]["QueueArn"]
-    return arn
+    """A queue's ARN. Raises ConfigurationError where that may not be asked, HoldError where asking again will not help
+    either, TransientError for an outage.
+    """
+    with _asking(queue_name(url), "sqs:GetQueueAttributes"):
+        return client.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
 
 
-def _asked(call: Callable[[], Any]) -> Any:
+@contextmanager
+def _asking(queue: str, right: str) -> Iterator[None]:
+    """Around one call: what its failure means, and which right it takes where that is missing."""
     try:
-        return call()
+        yield
     except ClientError as error:
-        raise queue_error(error) from None
+        found = queue_error(error)
     except aws.CALL_FAILED as error:
-        raise aws.call_error("queue", error) from None
+        found = aws.call_error("queue", error)
+    else:
+        return
+    if problem := aws.credentials_problem(found):
+        raise ConfigurationError([problem]) from None
+    if found.reason != "access_denied":
+        raise found from None
+    told = f"AWS refuses the call of {right} ({found.detail})."
+    raise ConfigurationError([Problem(f"queue {queue}", told, f"Allow {right} on it to whoever runs this.")]) from None
 
 
 def _move(entry: Any) -> Move:

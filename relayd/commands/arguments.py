@@ -72,20 +72,31 @@ class _DurationType(click.ParamType[float]):
         return float(int(match[1]) * _UNITS[match[2]])
 
 
-class _RateType(click.FloatRange):
-    """So many a second."""
+class _RateType(click.ParamType[float]):
+    """So many a second. `--help` does not show the range, which nobody meets: a value beyond it is told."""
 
     name = "rate"
 
-    def __init__(self) -> None:
-        super().__init__(0.01, 10_000)
+    _range = click.FloatRange(0.01, 10_000)
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        rate = super().convert(value, param, ctx)
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        rate: float = self._range.convert(value, param, ctx)
         if math.isnan(rate):
             # It is in every range, as far as comparisons know.
             self.fail(f"{value!r} is no number", param, ctx)
         return rate
+
+
+class _CountType(click.ParamType[int]):
+    """One or more. As with a rate, `--help` does not show the most, which is what databases count to."""
+
+    name = "count"
+
+    _range = click.IntRange(1, 2**31 - 1)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        count: int = self._range.convert(value, param, ctx)
+        return count
 
 
 class _TypedType(click.ParamType[str]):
@@ -110,6 +121,7 @@ ADDRESS = _AddressType()
 MOMENT = _MomentType()
 DURATION = _DurationType()
 RATE = _RateType()
+COUNT = _CountType()
 DOMAIN = _TypedType("domain", "mail_domain")
 SENDER = _TypedType("pattern", "sender_pattern")
 RULE_PATTERN = _TypedType("pattern", "rule_pattern")

@@ -23,7 +23,7 @@ def command(as_json: bool) -> None:
     \b
     What is missing here?           relayd config
     Only what was set:              relayd config | grep environment
-    Same secret on both replicas?   relayd config --json | jq -r '.settings[] | select(.name=="RELAYD_SECRET").value'
+    Same secret on both replicas?   relayd config | grep RELAYD_SECRET
     """
     rows, problems = effective(os.environ, tty=sys.stdout.isatty())
     if as_json:

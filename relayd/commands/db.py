@@ -24,7 +24,8 @@ def command() -> None:
     each new relayd, before its replicas start (in Kubernetes: as a job). The replicas of the version before go on.
 
     \b
-    export RELAYD_DATABASE_URL=postgresql://relayd:...@db.example/relayd RELAYD_MAIL_DOMAINS=mask.example
+    export RELAYD_DATABASE_URL=postgresql://relayd:...@db.example/relayd
+    export RELAYD_MAIL_DOMAINS=mask.example
     relayd db upgrade
     relayd db version
     relayd db prune
@@ -103,7 +104,7 @@ class _Days(click.ParamType[int]):
             self.fail(f"{value!r}: {wrong}\n    hint: {form.hint}", param, ctx)
 
 
-@command.command()
+@command.command(short_help="Forget what nothing has happened to for N days.")
 @click.option("--days", type=_Days(), metavar="N", help="How old it must be.  [default: RELAYD_LEDGER_DAYS]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def prune(*, days: int | None, as_json: bool) -> None:

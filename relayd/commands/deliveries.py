@@ -79,9 +79,10 @@ def list_(*, as_json: bool, limit: int, **chosen: Any) -> None:
     \b
     relayd deliveries list --mask shop@mask.example --since 2d
     relayd deliveries list --state failed --state in-doubt --since 1d
-    relayd deliveries list --reason ses_throttled                       what is being tried still, too
+    relayd deliveries list --reason ses_throttled      what is still tried, too
     relayd deliveries list --trace 4bf92f3577b34da6a3ce929d0e0e4736
-    relayd deliveries list --state failed --limit 10000 --json | jq -r '.[].reason' | sort | uniq -c
+    relayd deliveries list --state failed --limit 10000 --json |
+        jq -r '.[].reason' | sort | uniq -c
     """
     from relayd.ops.deliveries import Choice, choose
 
@@ -106,15 +107,16 @@ def show(id_: str, as_json: bool) -> None:
     \b
     ID is one of:
       a delivery's id, from `list`, a log line or the SES tag relayd-delivery
-      SES's id of the mail as it was received, which is the object's name in the bucket
-      SES's id of the mail as it was sent, or the Message-ID that the recipient sees
+      SES's id of the mail as received, which is the object's name in the bucket
+      SES's id of the mail as sent, or the Message-ID that the recipient sees
       the Message-ID that the sender gave it (quote it for the shell)
 
     \b
     relayd deliveries show 5f3a9c0d7e21b4486ac0
     relayd deliveries show 0102018f2b7c4d5e-1a2b3c4d-0000-000000
     relayd deliveries show '<20260131.4711@stranger.example>'
-    relayd deliveries show 5f3a9c0d7e21b4486ac0 --json | jq '.[].attempts[].trace_id'
+    relayd deliveries show 5f3a9c0d7e21b4486ac0 --json |
+        jq '.[].attempts[].trace_id'
     """
     from relayd.ops.deliveries import find, siblings
     from relayd.ops.delivery_hints import hints

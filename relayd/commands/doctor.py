@@ -27,14 +27,15 @@ _MARKS = {"ok": ("ok", "green"), "unchecked": ("?", "cyan"), "warning": ("WARN",
 
 
 @click.command(short_help="Check everything that can be wrong before it hurts.")
-@click.option("--only", type=_area, multiple=True, help="Only this area; more than once for several.")
-@click.option("--skip", type=_area, multiple=True, help="All but this area.")
+@click.option("--only", type=_area, metavar="AREA", multiple=True, help="Only this area; more than once for several.")
+@click.option("--skip", type=_area, metavar="AREA", multiple=True, help="All but this area.")
 @click.option(
     "--timeout",
     type=click.FloatRange(1, 600),
+    metavar="SECONDS",
     default=30.0,
     show_default=True,
-    help="Seconds for asking; then it judges.",
+    help="For asking; then it judges.",
 )
 @json_option
 def command(only: tuple[str, ...], skip: tuple[str, ...], timeout: float, as_json: bool) -> None:
@@ -48,14 +49,20 @@ def command(only: tuple[str, ...], skip: tuple[str, ...], timeout: float, as_jso
     It wants the daemon's environment: run it where the daemon runs, as whom it runs.
 
     \b
-    Before the first start, or after a change:   relayd doctor
-    Only what concerns sending:                  relayd doctor --only ses --only permissions
-    In a pod:                                    kubectl exec deploy/relayd -- relayd doctor
-    What fails, for a script:                    relayd doctor --json | jq '.findings[] | select(.result=="failure")'
+    Before the first start, or after a change:
+      relayd doctor
+    Only what concerns sending:
+      relayd doctor --only ses --only permissions
+    In a pod:
+      kubectl exec deploy/relayd -- relayd doctor
+    What fails, for a script:
+      relayd doctor --json | jq '.findings[] | select(.result=="failure")'
 
     \b
-    Areas:       settings identity queues topics buckets receipt ses permissions database clock
-    Exit codes:  0  no failures (there may be warnings, and checks that could not be made)
+    Areas:       settings identity queues topics buckets receipt ses permissions
+                 database clock
+    Exit codes:  0  no failures (there may be warnings, and checks that could not
+                    be made)
                  2  wrong usage
                  4  there are failures
     """

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 import click
 from click.core import ParameterSource
 
-from relayd.commands.arguments import DURATION, RATE, json_option
+from relayd.commands.arguments import COUNT, DURATION, RATE, json_option
 from relayd.commands.exits import FAILED
 from relayd.commands.showing import print_facts, print_json, print_problems
 from relayd.commands.standard_error import StandardError
@@ -31,7 +31,7 @@ makes SQS ask all of its servers."""
 
 @click.command("drain")
 @click.option("--timeout", type=DURATION, help="Stop after so long, finished or not: 90s, 10m, 2h.")
-@click.option("--max-messages", type=click.IntRange(min=1), help="Take at most so many messages.")
+@click.option("--max-messages", type=COUNT, help="Take at most so many messages.")
 @click.option("--rate", type=RATE, help="Take at most so many messages a second.")
 @click.option("--concurrency", type=click.IntRange(1, 1000), help="Work on so many at once.  [RELAYD_CONCURRENCY]")
 @click.option("--patience", type=DURATION, default="60s", show_default=True, help="Wait for mail that is put off.")
@@ -68,7 +68,7 @@ def command(*, dead_letters: bool, to: str | None, with_mail: bool, **options: A
     \b
     relayd drain                                  until the queue is empty
     relayd drain --timeout 10m --json             in a Kubernetes Job
-    relayd drain --max-messages 1                 one mail, to see whether all is well again
+    relayd drain --max-messages 1                 one mail, to see if all is well
     relayd drain --rate 5 --concurrency 2         gently
     relayd drain --dead-letters --to s3://kept/dead-letters
     relayd drain --dead-letters --to ./dead-letters --with-mail
@@ -77,8 +77,9 @@ def command(*, dead_letters: bool, to: str | None, with_mail: bool, **options: A
     Exit codes:  0    done; also when mail was put off on purpose, which is said
                  1    refused: all mail is paused
                  2    wrong usage, or the configuration cannot work
-                 3    --timeout ended first, or not everything in hand could be finished
-                 4    messages were dead-lettered; with --dead-letters: some could not be archived
+                 3    --timeout ended first, or not all in hand could be finished
+                 4    messages were dead-lettered; with --dead-letters: some could
+                      not be archived
                  130  Ctrl-C
     """
     if dead_letters:

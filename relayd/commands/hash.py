@@ -24,9 +24,11 @@ def command(masks: tuple[Address, ...], as_json: bool) -> None:
 
     \b
     relayd hash shop@mask.example
-    journalctl -u relayd -o cat | grep "$(relayd hash shop@mask.example | cut -d ' ' -f 1)"
-    kubectl logs -l app=relayd --since 24h |
-        jq -c 'select(any(.deliveries[]?; .mask == "0123456789abcdef")) | [.timestamp, .outcome, .reason, .trace_id]'
+    journalctl -u relayd -o cat |
+        grep "$(relayd hash shop@mask.example | cut -d ' ' -f 1)"
+    kubectl logs -l app.kubernetes.io/name=relayd --since 24h |
+        jq -c 'select(any(.deliveries[]?; .mask == "0123456789abcdef"))
+               | [.timestamp, .outcome, .reason, .trace_id]'
     TraceQL:  { span.relayd.mask =~ ".*0123456789abcdef.*" }
 
     What became of a mail, with its addresses: relayd deliveries list --mask shop@mask.example

@@ -69,13 +69,18 @@ def command(
     tells what it looked at, and every header field and part what became of it.
 
     \b
-    relayd inspect mail.eml                          what each rule says, and what changes
-    relayd inspect mail.eml --diff                   ... to the letter
-    relayd inspect mail.eml --notification ses.json  ... with the verdicts, header and recipients that SES told
-    relayd inspect answer.eml --as-reply --owner me@example.org
-    relayd inspect Maildir/ --write forwarded/       a folder: one line a mail, and the rewritten mails
-    relayd inspect - --json < mail.eml
-    relayd inspect spam/ --json | jq -r 'select(.error) | .path'
+    What each rule says, and what changes; then to the letter:
+      relayd inspect mail.eml
+      relayd inspect mail.eml --diff
+    With the verdicts, the header and the recipients that SES told:
+      relayd inspect mail.eml --notification ses.json
+    The owner's answer to a contact:
+      relayd inspect answer.eml --as-reply --owner me@example.org
+    A folder: one line a mail, and the rewritten mails:
+      relayd inspect Maildir/ --write forwarded/
+    For programs:
+      relayd inspect - --json < mail.eml
+      relayd inspect spam/ --json | jq -r 'select(.error) | .path'
 
     Exit code 1: a mail could not be read or written, or looked at; its line says `error`. The others were done.
     """

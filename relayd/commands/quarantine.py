@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from relayd.commands.arguments import ADDRESS, MOMENT, directory, json_option
+from relayd.commands.arguments import ADDRESS, COUNT, MOMENT, directory, json_option
 from relayd.commands.showing import moment, plain, print_table
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ _FILTERS = (
     click.option("--owner", help="Only this owner's, by name."),
     click.option("--mask", type=ADDRESS, help="Only this mask's."),
     click.option("--since", type=MOMENT, help="Only what was held back since: 12h, 7d, or 2026-01-31T08:00 (UTC)."),
-    click.option("--limit", type=click.IntRange(1, 10**9), help="The newest so many."),
+    click.option("--limit", type=COUNT, help="The newest so many."),
 )
 _ids = click.argument("ids", nargs=-1, metavar="[ID]...")
 _all = click.option("--all", "everything", is_flag=True, help="Everything that is held back.")
@@ -80,7 +80,8 @@ def list_(*, released: bool, as_json: bool, **chosen: Any) -> None:
 
     \b
     relayd quarantine list --reason spam --limit 20
-    relayd quarantine list --json | jq -r '.[] | select(.subject | test("invoice")) | .id'
+    relayd quarantine list --json |
+        jq -r '.[] | select(.subject | test("invoice")) | .id'
     """
     from relayd.ops.quarantine import Choice, choose
 
@@ -102,7 +103,8 @@ def show(id_: str, as_json: bool) -> None:
 
     \b
     relayd quarantine show 5f3a9c0d7e21b4486ac0
-    relayd quarantine show 5f3a9c0d7e21b4486ac0 --json | jq .notification > ses.json
+    relayd quarantine show 5f3a9c0d7e21b4486ac0 --json |
+        jq .notification > ses.json
     relayd inspect mail.eml --notification ses.json
     """
     from relayd.ops.quarantine import Choice, choose, notification_of

@@ -19,7 +19,7 @@ def command(*, everything: bool, domains: tuple[str, ...], owners: tuple[str, ..
     \b
     relayd resume --all
     relayd resume --domain mask.example --owner "Support team"
-    relayd pause                                                 what is paused still
+    relayd pause                      what is paused still
     """
     from relayd.ops.pausing import Choice, paused, resume
 

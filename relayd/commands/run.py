@@ -37,18 +37,20 @@ def command(observe: bool, report: Path | None) -> None:
 
     \b
     Probes and figures:  http://RELAYD_HTTP_ADDRESS/livez /readyz /metrics /status
+    A page for people:   http://RELAYD_HTTP_ADDRESS/
     Exit codes:          0 stopped cleanly
                          2 the configuration cannot work
                          3 RELAYD_GRACE_SECONDS ended before the work did
 
     \b
     Example:
-      export RELAYD_QUEUE_URL=https://sqs.eu-west-1.amazonaws.com/123456789012/mail
+      sqs=https://sqs.eu-west-1.amazonaws.com/123456789012
+      export RELAYD_QUEUE_URL=$sqs/mail
       export RELAYD_DATABASE_URL=sqlite:////var/lib/relayd/relayd.db
       export RELAYD_MAIL_DOMAINS=mask.example
       export RELAYD_TOPIC_ARNS=arn:aws:sns:eu-west-1:123456789012:mail
       export RELAYD_BUCKETS=received-mail
-      export RELAYD_SECRET=$(python3 -c 'import secrets; print(secrets.token_hex(32))')
+      export RELAYD_SECRET=$(openssl rand -hex 32)
       relayd run
 
     With --observe relayd looks at the mail and says what it would do: nothing is sent, and nothing written, not even a
@@ -62,7 +64,7 @@ def command(observe: bool, report: Path | None) -> None:
 
     \b
     Example: look for an hour, then read what was seen
-      export RELAYD_QUEUE_URL=https://sqs.eu-west-1.amazonaws.com/123456789012/seen
+      export RELAYD_QUEUE_URL=$sqs/seen
       timeout 1h relayd run --observe --report observed.json
       jq .would observed.json
     """

@@ -58,11 +58,15 @@ def command(
     its owner and as the stranger, and S3 and SES can be made slow. Nothing leaves this machine. Ctrl-C ends it all.
 
     \b
-    Look and play:                  relayd sandbox
-    Send it something:              swaks --server 127.0.0.1:2525 --to shop@mask.example
-    A hundred mails and a verdict:  relayd sandbox --mails 100 --exit
-    For a script:                   relayd sandbox --mails 100 --exit --json
-    With an emulator of yours:      relayd sandbox --endpoint http://127.0.0.1:5000
+    Look and play:
+      relayd sandbox
+    Send it something:
+      swaks --server 127.0.0.1:2525 --to shop@mask.example
+    A hundred mails and a verdict; the same for a script:
+      relayd sandbox --mails 100 --exit
+      relayd sandbox --mails 100 --exit --json
+    With an emulator of yours:
+      relayd sandbox --endpoint http://127.0.0.1:5000
 
     The JSON counts mails, each once: sent = forwarded + discarded (by reason) + dead_lettered + lost. Among those,
     `replied` were an owner's answers to a stranger, and `quarantined` wait to be released, for one mailbox at least.

@@ -50,41 +50,59 @@ def command(*, watch: bool, replicas: tuple[str, ...], as_json: bool) -> None:
     relayd status --watch
     relayd status --replica http://10.1.2.3:8080 --replica http://10.1.2.4:8080
     relayd status --json | jq -r .summary
-    relayd status --json | jq '.queue.waiting, .queue.oldest_seconds, .dead_letters.waiting'
+    relayd status --json | jq '.queue.waiting, .queue.oldest_seconds'
 
     Every replica writes a heartbeat into the database each 5 seconds; without one for 15 it is shown as silent, until
     a day has passed. While the database is away, ask the replicas themselves (--replica).
 
     \b
     What it takes, all of it optional:
-      RELAYD_QUEUE_URL           sqs:GetQueueAttributes on the queue and its dead-letter queue, sqs:GetQueueUrl
-                                 cloudwatch:GetMetricStatistics
-      RELAYD_EVENTS_QUEUE_URL    sqs:GetQueueAttributes
-      RELAYD_DATABASE_URL        reading
-      RELAYD_SES_REGION          ses:GetAccount
+      RELAYD_QUEUE_URL         sqs:GetQueueAttributes on the queue and its
+                               dead-letter queue, sqs:GetQueueUrl,
+                               cloudwatch:GetMetricStatistics
+      RELAYD_EVENTS_QUEUE_URL  sqs:GetQueueAttributes
+      RELAYD_DATABASE_URL      reading
+      RELAYD_SES_REGION        ses:GetAccount
 
     \b
     The words:
-      waiting      to be received now; `delayed`: sent with a delay; `in hand`: being worked on by a replica
-      put off      handed back for a while after a failure or an outage; it comes back by itself
-      done         messages finished a second in the last minute: forwarded, discarded or dead-lettered
-      S3, SES ...  messages that may be in hand for that dependency's sake; OPEN: it does not work, and nothing is
-                   received; `try N`: it answers again
-      sent         of the deliveries that began in the hour or day; `failed`, `discarded`: of all that ended so in it
+      waiting      to be received now; `delayed`: sent with a delay; `in hand`:
+                   being worked on by a replica
+      put off      handed back for a while, after a failure or an outage; it comes
+                   back by itself
+      done         messages finished a second in the last minute: forwarded,
+                   discarded or dead-lettered
+      S3, SES ...  messages that may be in hand for that dependency's sake; OPEN:
+                   it does not work, and nothing is received; `try N`: it answers
+                   again
+      sent         of the deliveries that began in the hour or day; `failed`,
+                   `discarded`: of all that ended so in it
 
     \b
     The keys of --json:
-      at, level (trouble, look, unknown, well), summary, findings [level, text, todo]
-      queue          name, waiting, delayed, in_flight, put_off, oldest_seconds, oldest_source, growth_per_second,
-                     drained_in_seconds
-      dead_letters, events     waiting, delayed, in_flight
-      rates          minute, quarter_hour: finished_per_second, sent_per_second, by_outcome_per_second
-      calls          by dependency, in the last minute: count, errors, p50, p99 (seconds)
-      replicas       replica, source, silent, seen_seconds_ago, ready, against, since, slots, in_flight, wedged,
-                     dependencies (limit, breaker, reason, probe_in_seconds, since), minute, quarter_hour, ...
-      deliveries     hour, day: sent by kind, discarded and failed by reason, open, in_doubt, resent
-      mailboxes_paused (hard, soft), pauses [scope, subject, reason, since], ses (rate, quota, sent, enabled)
-      slowest, failed          messages of the last 15 minutes: replica, at, seconds, reason, mail_id, trace_id, ...
+      at, level (trouble, look, unknown, well), summary
+      findings       level, text, todo
+      queue          name, waiting, delayed, in_flight, put_off, oldest_seconds,
+                     oldest_source, growth_per_second, drained_in_seconds
+      dead_letters, events
+                     waiting, delayed, in_flight
+      rates          minute, quarter_hour: finished_per_second, sent_per_second,
+                     by_outcome_per_second
+      calls          by dependency, in the last minute: count, errors, p50, p99
+                     (seconds)
+      replicas       replica, source, silent, seen_seconds_ago, ready, against,
+                     since, slots, in_flight, wedged, dependencies (limit,
+                     breaker, reason, probe_in_seconds, since), minute,
+                     quarter_hour, ...
+      deliveries     hour, day: sent by kind, discarded and failed by reason,
+                     open, in_doubt, resent
+      mailboxes_paused
+                     hard, soft
+      pauses         scope, subject, reason, since
+      ses            rate, quota, sent, enabled
+      slowest, failed
+                     messages of the last 15 minutes: replica, at, seconds,
+                     reason, mail_id, trace_id, ...
       unknown        by name: why it is null
     Times are seconds since the epoch, durations seconds. New keys may come.
 

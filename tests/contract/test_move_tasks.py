@@ -1,9 +1,11 @@
 """SQS's own move tasks: what they move, what is told of them, and how it shows that there are none."""
 
+from collections.abc import Callable
+
 import pytest
 
 from relayd.adapters.move_tasks import MoveRefusedError, MoveTasks, arn_of
-from relayd.errors import HoldError
+from relayd.errors import ConfigurationError, HoldError
 from relayd.ops.replay.moving import watch
 from relayd.runtime.clock import SystemClock
 from tests.cloud.server import EmbeddedServer
@@ -67,3 +69,26 @@ def test_a_queue_that_is_not_there(embedded: EmbeddedServer) -> None:
     with pytest.raises(HoldError) as caught:
         MoveTasks(embedded.relayd_client("sqs"), f"{url}-missing")
     assert caught.value.reason == "queue_missing"
+
+
+@pytest.mark.parametrize("operation", ["GetQueueAttributes", "ListMessageMoveTasks", "CancelMessageMoveTask"])
+def test_a_right_that_is_missing_is_named(embedded: EmbeddedServer, operation: str) -> None:
+    """Whoever reads it knows which call was refused, on which queue, and what to grant."""
+    _, dead_url = embedded.new_queue()
+    tasks = MoveTasks(embedded.relayd_client("sqs"), dead_url)
+    calls: dict[str, Callable[[], object]] = {
+        "GetQueueAttributes": lambda: arn_of(embedded.relayd_client("sqs"), dead_url),
+        "ListMessageMoveTasks": tasks.latest,
+        "CancelMessageMoveTask": lambda: tasks.cancel("handle"),
+    }
+    embedded.aws.faults([{"operation": f"sqs:{operation}", "fault": "deny"}])
+    try:
+        with pytest.raises(ConfigurationError) as caught:
+            calls[operation]()
+    finally:
+        embedded.aws.clear_faults()
+    [problem] = caught.value.problems
+    assert problem.subject == f"queue {dead_url.rpartition('/')[2]}"
+    assert problem.hint == f"Allow sqs:{operation} on it to whoever runs this."
+    assert f"sqs:{operation} (AccessDenied, HTTP 403)" in problem.problem
+    assert caught.value.__suppress_context__

@@ -12,14 +12,14 @@ def command() -> None:
 
     \b
     relayd masks add shop@mask.example --to me@example.org
-    relayd masks disable shop@mask.example          mail for it is discarded from now on
+    relayd masks disable shop@mask.example     its mail is discarded from now on
     relayd masks block shop@mask.example @ads.example
     relayd masks contact shop@mask.example seller@shop.example
     relayd masks rule add mask.example --to me@example.org --pattern 'shop-*'
     relayd masks list --owner me@example.org
-    relayd masks export masks.csv                   edit it, and:
+    relayd masks export masks.csv              edit it, and:
     relayd masks import masks.csv --sync --dry-run
-    relayd masks export --all backup.json           everything: owners, rules, contacts, reply tokens
+    relayd masks export --all backup.json      owners, rules, contacts, all of it
     """
 
 

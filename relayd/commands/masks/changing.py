@@ -54,8 +54,10 @@ def add(
 
     \b
     relayd masks add shop@mask.example --to me@example.org
-    relayd masks add team@mask.example --to ann@example.org --to bob@example.org --owner "Support team"
-    relayd masks add ann@mask.example --to ann@example.org --display-name "Ann Example" --remove-trackers
+    relayd masks add team@mask.example --owner "Support team" \\
+        --to ann@example.org --to bob@example.org
+    relayd masks add ann@mask.example --to ann@example.org \\
+        --display-name "Ann Example" --remove-trackers
     relayd masks add shop@mask.example --to new@example.org --replace
     """
     from relayd.ops.mask_entries import MaskTraits, domain_problems, entry
@@ -126,7 +128,8 @@ def disable(masks: tuple[Address, ...], as_json: bool) -> None:
 
     \b
     relayd masks disable shop@mask.example
-    relayd masks list --owner "Support team" --json | jq -r '.[].mask' | xargs relayd masks disable
+    relayd masks list --owner "Support team" --json | jq -r '.[].mask' |
+        xargs relayd masks disable
     """
     _switch(masks, False, as_json)
 

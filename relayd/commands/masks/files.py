@@ -27,9 +27,11 @@ def export(file: TextIO, everything: bool, as_json: bool) -> None:
     \b
     default  the masks as CSV; removed ones are left out
     --json   what `relayd masks list --json` prints
-    --all    everything, so that another database can go on where this one stopped: owners, mailboxes, masks, domain
-             rules, sender lists, contacts with their reply tokens, and removed masks, whose addresses are never given
-             out again. The ids stay the same, so a copy of the ledger goes on matching.
+    --all    everything, so that another database can go on where this one
+             stopped: owners, mailboxes, masks, domain rules, sender lists,
+             contacts with their reply tokens, and removed masks, whose addresses
+             are never given out again. The ids stay the same, so a copy of the
+             ledger goes on matching.
 
     With --all the file is {"format": "relayd-directory", "version": 1, "owners": [...]}, with each owner's mailboxes,
     senders, rules and masks, and each mask's senders and contacts, inside. It holds addresses and reply tokens: keep
@@ -82,11 +84,13 @@ def import_(file: TextIO, sync: bool, dry_run: bool, force: bool, as_json: bool)
 
     \b
     {"format": "relayd-directory", "version": 1, "owners": [
-      {"name": "Ann", "mailboxes": [{"address": "ann@example.org"}],
-       "masks": [{"address": "shop@mask.example", "mailboxes": ["ann@example.org"], "banner": true,
-                  "contacts": [{"address": "seller@shop.example", "token": "mzxw6ytboi2gk3tdnrxw"}],
-                  "senders": [{"pattern": "@ads.example", "kind": "block"}]},
-                 {"address": "old@mask.example", "removed_at": 1767225600}]}]}
+      {"name": "Ann", "mailboxes": [{"address": "ann@example.org"}], "masks": [
+        {"address": "shop@mask.example", "mailboxes": ["ann@example.org"],
+         "contacts": [{"address": "seller@shop.example",
+                       "token": "mzxw6ytboi2gk3tdnrxw"}],
+         "senders": [{"pattern": "@ads.example", "kind": "block"}],
+         "banner": true},
+        {"address": "old@mask.example", "removed_at": 1767225600}]}]}
 
     \b
     relayd masks import masks.csv

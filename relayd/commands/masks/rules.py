@@ -6,6 +6,7 @@ import click
 
 from relayd.commands.arguments import (
     ADDRESS,
+    COUNT,
     DOMAIN,
     OWNER_NAME,
     RULE_PATTERN,
@@ -24,7 +25,7 @@ _pattern = click.option(
 )
 
 
-@click.group()
+@click.group(short_help="Let mail make masks: a catch-all, or a pattern.")
 def rule() -> None:
     """Make masks by the first mail to them: a catch-all, or a pattern such as shop-*.
 
@@ -42,7 +43,7 @@ def rule() -> None:
 @_domain
 @click.option("--to", "mailboxes", type=ADDRESS, multiple=True, required=True, help="Where the mail goes; repeatable.")
 @_pattern
-@click.option("--limit", type=click.IntRange(1, 2**31 - 1), help="Masks that it may make at most. Default: 100.")
+@click.option("--limit", type=COUNT, help="Masks that it may make at most. Default: 100.")
 @click.option("--no-limit", is_flag=True, help="Any number of masks.")
 @click.option("--owner", type=OWNER_NAME, help="Whose the masks are, by name. Default: whoever has the mailbox.")
 @unverified_option
@@ -64,7 +65,8 @@ def add(
     at a catch-all must not make thousands.
 
     \b
-    relayd masks rule add mask.example --to me@example.org --pattern 'shop-*' --limit 50
+    relayd masks rule add mask.example --to me@example.org --pattern 'shop-*' \\
+        --limit 50
     relayd masks rule add ann.example --to ann@example.org --to bob@example.org
     """
     from relayd.ops.domain_rules import add_rule

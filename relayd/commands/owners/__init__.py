@@ -16,9 +16,9 @@ def command() -> None:
     relayd owners list
     relayd owners set me@example.org --spam forward --language de
     relayd owners mailbox add "Support team" bob@example.org
-    relayd owners block me@example.org @.ads.example      on all masks of this owner
+    relayd owners block me@example.org @.ads.example    on all their masks
     relayd owners deactivate me@example.org
-    relayd owners export me@example.org ann.json          everything that is kept about a person
+    relayd owners export me@example.org ann.json        all that is kept of them
     relayd owners erase me@example.org --dry-run
     """
 

@@ -52,7 +52,8 @@ def add(
     """Make an owner. (`relayd masks add` makes one on the way where nobody has the mailbox.)
 
     \b
-    relayd owners add "Support team" --mailbox ann@example.org --mailbox bob@example.org
+    relayd owners add "Support team" \\
+        --mailbox ann@example.org --mailbox bob@example.org
     relayd owners add Anna --mailbox anna@example.org --language de --spam forward
     """
     from relayd.ops.owners import add_owner

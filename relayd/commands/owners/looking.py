@@ -23,7 +23,8 @@ def list_(active: bool | None, flagged: bool, paused: bool, as_json: bool) -> No
 
     \b
     relayd owners list --flagged
-    relayd owners list --paused --json | jq -r '.[].mailboxes[] | select(.pause) | .address'
+    relayd owners list --paused --json |
+        jq -r '.[].mailboxes[] | select(.pause) | .address'
     """
     from relayd.ops.owner_views import list_owners
 

@@ -18,7 +18,7 @@ _owner = click.argument("owner")
 _address = click.argument("address", type=ADDRESS)
 
 
-@click.group()
+@click.group(short_help="An owner's mailboxes: add, verify, unpause, remove.")
 def mailbox() -> None:
     """An owner's mailboxes: real addresses that mail goes to, and that may reply.
 

@@ -31,7 +31,8 @@ def export(owner: str, file: TextIO, _: bool) -> None:
     """Write everything that is kept about an owner to FILE, or to standard output, as one JSON document.
 
     \b
-    owner       mailboxes, masks with what they do, domain rules, sender lists, contacts with their reply tokens
+    owner       mailboxes, masks with what they do, domain rules, sender lists,
+                contacts with their reply tokens
     deliveries  what became of each mail, as far as the ledger remembers
     usage       how much went through each mask, by days since 1970
     quarantine  what is held back, with sender and subject
@@ -68,7 +69,7 @@ def erase(owner: str, dry_run: bool, manifest: TextIO | None, yes: bool, as_json
     one JSON line each (mail_id, bucket and key where they are known, time, and whether others received it, too).
 
     \b
-    relayd owners export me@example.org ann.json          before, if they ask for it
+    relayd owners export me@example.org ann.json     before, if they ask for it
     relayd owners erase me@example.org --dry-run
     relayd owners erase me@example.org --manifest archived.jsonl
     """

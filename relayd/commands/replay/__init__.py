@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from relayd.commands.arguments import ADDRESS, DURATION, MOMENT, RATE, json_option, yes_option
+from relayd.commands.arguments import ADDRESS, COUNT, DURATION, MOMENT, RATE, json_option, yes_option
 from relayd.commands.replay.asked import Asked, checked
 
 __all__ = ["command"]
@@ -30,7 +30,7 @@ __all__ = ["command"]
     type=click.Choice(["failed", "discarded", "sent"]),
     help="With --deliveries: how they ended. `sent` needs --again.  [default: failed]",
 )
-@click.option("--limit", type=click.IntRange(1, 10**9), help="Put through at most so many.")
+@click.option("--limit", type=COUNT, help="Put through at most so many.")
 @click.option("--dry-run", is_flag=True, help="Tell what would be put through, by reason, and do nothing.")
 @click.option("--again", is_flag=True, help="Also what was sent before: it arrives twice. Asks first.")
 @click.option("--here", is_flag=True, help="In this process, with the daemon's own engine, instead of by the queue.")
@@ -62,8 +62,10 @@ def command(**options: Any) -> None:
     interrupted or killed at any point and run again: nothing is lost, and nothing arrives twice. What fails again is a
     dead letter again. After a kill, its letters can be read again within a minute, which the next run waits for.
 
-    It needs all settings of `relayd run`, and sqs:SendMessage on the mail queue. Upgrade all daemons before you replay:
-    an older one does not know the envelope.
+    It needs all settings of `relayd run`. AWS must allow sqs:SendMessage on the mail queue, unless --here. Dead letters
+    take what `relayd drain --dead-letters` needs, and to be moved by SQS StartMessageMoveTask, ListMessageMoveTasks and
+    CancelMessageMoveTask on their queue; all other sources s3:GetObject and s3:ListBucket on the bucket of either.
+    Upgrade all daemons before you replay: an older one does not know the envelope.
 
     \b
     What is there, and why; then these, once what was wrong is mended; then all:

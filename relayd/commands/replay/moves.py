@@ -37,7 +37,8 @@ def moved(job: "Job") -> int | None:
                 err=True,
             )
             return FAILURES
-        click.echo(f"note: SQS does not move them by itself here ({error.detail}). {_HOW}", err=True)
+        told = f"SQS does not move them by itself here (sqs:StartMessageMoveTask: {error.detail})"
+        click.echo(f"note: {told}. {_HOW}", err=True)
         return None
     return _watched(job, tasks, handle)
 
@@ -54,10 +55,14 @@ def _running(tasks: "MoveTasks") -> "Move | None":
 def _watched(job: "Job", tasks: "MoveTasks", handle: str) -> int:
     from relayd.ops.replay.moving import watch
 
-    with progress("move", quiet=job.asked.as_json) as bar:
-        move, called_off = watch(
-            tasks, handle, job.clock, job.signals.wait, lambda move: bar.at(move.moved, max(move.total, move.moved))
-        )
+    try:
+        with progress("move", quiet=job.asked.as_json) as bar:
+            move, called_off = watch(
+                tasks, handle, job.clock, job.signals.wait, lambda move: bar.at(move.moved, max(move.total, move.moved))
+            )
+    except RelaydError:
+        click.echo("note: the move has begun, and goes on in SQS.", err=True)
+        raise
     if job.asked.as_json:
         _print_document(move, called_off)
     else:

@@ -1,5 +1,6 @@
-# Two images, neither with root, a compiler or an installer in it: `run` (the last, so the default) is the daemon and the
-# commands, `sandbox` has the emulated AWS besides. deploy/README.md has the commands that build and run them.
+# Two images, neither run as root, nor with a compiler or an installer in it but what BASE brings: `run` (the last, so the
+# default) is the daemon and the commands, `sandbox` has the emulated AWS besides. deploy/README.md has the commands that
+# build and run them.
 #
 # BASE is a Python of 3.11 or newer on glibc. Releases name it by digest, and a mirror may stand in for the registry:
 #   --build-arg BASE=python:3.13-slim@sha256:<digest>    (docker buildx imagetools inspect python:3.13-slim tells it)

@@ -13,7 +13,7 @@ nox.options.default_venv_backend = "venv"
 nox.options.sessions = ["tests"]
 
 PYTHONS = nox.project.python_versions(nox.project.load_toml("pyproject.toml"))
-"""From the classifiers. Interpreters that are not on this machine are skipped."""
+"""From the classifiers. Those that are not on this machine are skipped, or with $CI set, are an error."""
 DIST = Path("dist")
 ONLY_IN_GIT = {".gitignore"}
 """Says nothing to whoever has no work tree; so do the files of CI, under .ci."""

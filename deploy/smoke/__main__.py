@@ -6,6 +6,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from deploy.smoke.consent import RefusedError, Where, ask, check
+from deploy.smoke.consent import RefusedError, Where, ask, check_account, check_sending
 from deploy.smoke.things import Names, Things
 from deploy.smoke.trial import FATES, SIMULATOR, FailedError, Trial
 
@@ -28,7 +29,10 @@ def main(arguments: Sequence[str], environ: Mapping[str, str], read_line: Callab
         where = Where.read(environ)
         session = boto3.session.Session(region_name=where.region)
         clients = clients_of(session)
-        names = Names.new(where, check(where, clients["sts"], clients["ses"]), asked.remove)
+        names = Names.new(where, check_account(where, clients["sts"]), asked.remove)
+        if not asked.remove:
+            # What was made must go also where nothing may be sent any more.
+            check_sending(where, clients["ses"])
         asking = ", ".join(sorted({str(client.meta.endpoint_url) for client in clients.values()}))
         say(f"Account {where.account}, region {where.region}, at {asking}.")
         things = Things(names, s3=clients["s3"], sns=clients["sns"], sqs=clients["sqs"], ses=clients["ses"], say=say)
@@ -62,8 +66,9 @@ def try_it(where: Where, names: Names, things: Things, clients: Mapping[str, Any
     say(f"\nShould this be killed, remove what it leaves with: python -m deploy.smoke --remove {names.name}\n")
     # SQS does not always know yet of a queue that was asked for in the last second.
     again = f"To be sure, in a minute: python -m deploy.smoke --remove {names.name}"
-    # As Ctrl-C: what was made is removed on the way out.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # As Ctrl-C: what was made is removed on the way out. A closed terminal is a SIGHUP.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     try:
         with things.there() as made, tempfile.TemporaryDirectory(prefix="relayd-smoke-") as folder:
             Trial(where, names, made, Path(folder), keys, say).run(clients["s3"], clients["sns"])
@@ -99,7 +104,9 @@ def keys_of(session: boto3.session.Session) -> dict[str, str]:
 
 
 def say(text: str) -> None:
-    print(text, flush=True)
+    # A terminal or a pipe that has gone must not keep what was made from being removed.
+    with suppress(OSError):
+        print(text, flush=True)
 
 
 if __name__ == "__main__":

@@ -40,11 +40,16 @@ class Where:
         return cls(environ[ACCOUNT], environ[REGION], environ[DOMAIN])
 
 
-def check(where: Where, sts: Any, ses: Any) -> str:
-    """That the keys are of this account, and that it may send from the domain. Reads only; tells the partition."""
+def check_account(where: Where, sts: Any) -> str:
+    """That the keys are of this account. Reads only; tells the partition."""
     caller = sts.get_caller_identity()
     if caller["Account"] != where.account:
         raise RefusedError(f"The keys are of account {caller['Account']}, and {ACCOUNT} says {where.account}.")
+    return str(caller["Arn"]).split(":")[1]
+
+
+def check_sending(where: Where, ses: Any) -> None:
+    """That it may send from the domain. Reads only."""
     account = ses.get_account()
     if not account["SendingEnabled"] or account.get("EnforcementStatus", "HEALTHY") == "SHUTDOWN":
         raise RefusedError("SES has paused sending for this account in this region.")
@@ -54,7 +59,6 @@ def check(where: Where, sts: Any, ses: Any) -> str:
         raise RefusedError(f"SES has no identity {where.domain} in {where.region}.") from None
     if not identity["VerifiedForSendingStatus"]:
         raise RefusedError(f"SES has not verified {where.domain} in {where.region} yet.")
-    return str(caller["Arn"]).split(":")[1]
 
 
 def ask(where: Where, read_line: Callable[[str], str]) -> None:

@@ -212,8 +212,8 @@ def statement(service: str, action: str, resource: str, condition: dict[str, Any
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """No Ctrl-C, and no SIGTERM, until what is in hand has ended."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    """No Ctrl-C, SIGTERM or closed terminal until what is in hand has ended."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
     try:
         yield

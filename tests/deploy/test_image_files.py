@@ -167,7 +167,7 @@ def test_systemd_understands_the_unit(tmp_path: Path) -> None:
     copy = tmp_path / "relayd.service"
     copy.write_text(unit_text().replace("/opt/relayd/bin/relayd", sys.executable), "utf-8")
     done = subprocess.run([analyze, "verify", str(copy)], capture_output=True, text=True, check=False)
-    said = [line for line in done.stderr.splitlines() if str(copy) in line]
+    said = [line for line in done.stderr.splitlines() if copy.name in line]
     assert [line for line in said if not re.search("'Restart(Steps|MaxDelaySec)'", line)] == []
 
 

@@ -38,15 +38,9 @@ def before_call(span: Span, service: str, operation: str, params: dict[str, Any]
         case "sesv2":
             raw = params.get("Content", {}).get("Raw", {}).get("Data")
             tags = {tag.get("Name"): tag.get("Value") for tag in params.get("EmailTags", ())}
-            delivery = tags.get(DELIVERY_TAG)
-            _set(
-                span,
-                {
-                    names.REQUEST_SIZE: None if raw is None else len(raw),
-                    names.DELIVERY: delivery,
-                    names.ATTEMPT: None if delivery is None else _attempt(delivery),
-                },
-            )
+            delivery, attempt = _tagged(tags.get(DELIVERY_TAG))
+            size = None if raw is None else len(raw)
+            _set(span, {names.REQUEST_SIZE: size, names.DELIVERY: delivery, names.ATTEMPT: attempt})
         case "sqs":
             url = params.get("QueueUrl")
             entries = params.get("Entries")
@@ -83,10 +77,10 @@ def after_call(span: Span, service: str, operation: str, answer: dict[str, Any] 
             _set(span, {names.MESSAGING_BATCH_COUNT: len(messages), names.MESSAGING_MESSAGE_ID: only})
 
 
-def _attempt(delivery: str) -> int | None:
-    """The tag is the delivery's id and the attempt's number."""
-    number = delivery.rpartition("-")[2]
-    return int(number) if number.isdecimal() else None
+def _tagged(tag: str | None) -> tuple[str | None, int | None]:
+    """The tag's two parts, the delivery's id and the attempt's number: events and log lines have the id alone."""
+    delivery, _, number = (tag or "").rpartition("-")
+    return (delivery, int(number)) if delivery and number.isdecimal() else (tag, None)
 
 
 def _operation_type(operation: str) -> str | None:

@@ -166,7 +166,8 @@ class KeepingSampler(Sampler):
 
 def _as_sampled(span: ReadableSpan) -> ReadableSpan:
     """The span, with the flag that processors look at before they export."""
-    return copied(span, context=_flagged(span.get_span_context()), parent=_flagged(span.parent))
+    context, parent = _flagged(span.get_span_context()), _flagged(span.parent)
+    return copied(span, context, parent, span.attributes, span.events, span.status)
 
 
 def _flagged(context: SpanContext | None) -> SpanContext | None:

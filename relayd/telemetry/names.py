@@ -28,10 +28,11 @@ CERTIFICATE = "certificates.fetch"
 
 SPANS = MappingProxyType(
     {
-        RECEIVE: "One receive that brought messages, a trace of its own. Named `receive <queue>`; an empty long poll "
-        "makes no span. It links to the producers that SQS itself names.",
-        PROCESS: "One try of one message, from receive to settled. Named `process <queue>`. It links to its producer, "
-        "to the try before, and to its receive.",
+        RECEIVE: "One receive that brought messages, a trace of its own, and sampled by itself. Named "
+        "`receive <queue>`; an empty long poll makes no span. It links to the producers that SQS itself names.",
+        PROCESS: "One try of one message, from when a worker takes it; its `settle` ends after it. Named "
+        "`process <queue>`. It links to its producer, to its receive where that is sampled, and to the try before "
+        "where that had come to claim a delivery. All tries have the same `messaging.message.id`.",
         DECODE: "SQS body to notification, signature check included.",
         DECIDE: "Look up the recipient and decide what to do.",
         CLAIM: "Take the delivery in the ledger.",
@@ -109,7 +110,8 @@ ATTRIBUTES = MappingProxyType(
         LIMIT_NOW: "How many messages might be in hand when the try began: the least of all limits.",
         IN_FLIGHT_NOW: "How many messages were in hand when the try began, this one among them.",
         BREAKERS_NOW: "Breakers that were not closed when the try began, as `ses=half_open`, with commas between.",
-        DELIVERY: "The delivery's random id; SES carries it as the tag `relayd-delivery`.",
+        DELIVERY: "The delivery's random id, of a send and of SES's events about it. SES carries it, with the "
+        "attempt's number behind it, as the tag `relayd-delivery`.",
         ATTEMPT: "Which attempt at the delivery a send is, from 1. Calls to AWS are made once: only the queue retries.",
         MASK: "The mask's keyed hash, as `relayd hash` prints it; of a mail to several, with commas between.",
         OUTCOME: "`accepted`, `rejected`, `deferred` or `released`.",

@@ -77,6 +77,19 @@ class Telemetry:
         return not any(thread.is_alive() for thread in threads)
 
 
+class _Process(Resource):
+    """What every span says of this process. The exporter asks for its hash with each span, for which the library makes
+    JSON of all attributes each time.
+    """
+
+    def __init__(self, made: Resource) -> None:
+        super().__init__(made.attributes, made.schema_url)
+        self._hash = super().__hash__()
+
+    def __hash__(self) -> int:
+        return self._hash
+
+
 class _Tracing:
     """What decides which spans are recorded: the configured sampler, once somebody exports what it takes."""
 
@@ -160,7 +173,7 @@ def _resource(version: str, instance: str, environ: Mapping[str, str], observing
     # What is given here wins over the environment: a name that was set there must not be given.
     if "OTEL_SERVICE_NAME" not in environ and "service.name=" not in environ.get("OTEL_RESOURCE_ATTRIBUTES", ""):
         attributes["service.name"] = "relayd"
-    return Resource.create(attributes)
+    return _Process(Resource.create(attributes))
 
 
 def _exports(signal: str, environ: Mapping[str, str]) -> bool:

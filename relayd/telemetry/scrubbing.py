@@ -5,7 +5,7 @@ from typing import Any
 
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
-from opentelemetry.trace import Status
+from opentelemetry.trace import SpanContext, Status
 from opentelemetry.util.types import Attributes
 
 from relayd.telemetry import names
@@ -36,7 +36,7 @@ class ScrubbingExporter(SpanExporter):
 
 def scrub(span: ReadableSpan) -> ReadableSpan:
     """The span as it may leave."""
-    events = [_scrub_event(event) for event in span.events]
+    events = tuple(_scrub_event(event) for event in span.events)
     attributes = _redacted(span.attributes)
     types = [
         event.attributes[EXCEPTION_TYPE] for event in events if event.attributes and EXCEPTION_TYPE in event.attributes
@@ -44,26 +44,35 @@ def scrub(span: ReadableSpan) -> ReadableSpan:
     if types:
         # Transport errors have no code, and the hooks are not told of them: the exception's type is all there is.
         attributes.setdefault(names.ERROR_TYPE, types[-1])
-    return copied(span, attributes=attributes, events=events, status=Status(span.status.status_code))
+    status = span.status if span.status.description is None else Status(span.status.status_code)
+    return copied(span, span.context, span.parent, attributes, events, status)
 
 
-def copied(span: ReadableSpan, **changed: Any) -> ReadableSpan:
-    """A copy of an ended span with some of its parts changed, by the names that its constructor has for them."""
-    parts: dict[str, Any] = {
-        "name": span.name,
-        "context": span.context,
-        "parent": span.parent,
-        "resource": span.resource,
-        "attributes": span.attributes,
-        "events": span.events,
-        "links": span.links,
-        "kind": span.kind,
-        "status": span.status,
-        "start_time": span.start_time,
-        "end_time": span.end_time,
-        "instrumentation_scope": span.instrumentation_scope,
-    }
-    return ReadableSpan(**parts | changed)
+def copied(
+    span: ReadableSpan,
+    context: SpanContext | None,
+    parent: SpanContext | None,
+    attributes: Attributes,
+    events: Sequence[Event],
+    status: Status,
+) -> ReadableSpan:
+    """A copy of an ended span, with these parts in place of its own. Each is read but once: the library copies what it
+    shows, under a lock, and every exported span comes this way.
+    """
+    return ReadableSpan(
+        name=span.name,
+        context=context,
+        parent=parent,
+        resource=span.resource,
+        attributes=attributes,
+        events=events,
+        links=span.links,
+        kind=span.kind,
+        status=status,
+        start_time=span.start_time,
+        end_time=span.end_time,
+        instrumentation_scope=span.instrumentation_scope,
+    )
 
 
 def _scrub_event(event: Event) -> Event:

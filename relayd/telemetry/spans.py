@@ -128,9 +128,9 @@ def process_span(
     )
     process = ProcessSpan(span)
     if process.recording:
-        span.set_attribute(names.MESSAGING_MESSAGE_ID, message.message_id)
-        span.set_attribute(names.RECEIVE_COUNT, message.receive_count)
-        span.set_attributes(about())
+        span.set_attributes(
+            {names.MESSAGING_MESSAGE_ID: message.message_id, names.RECEIVE_COUNT: message.receive_count, **about()}
+        )
         process.link(producer)
         process.link(message.trace_header)
         process.link_to(received)

@@ -1,11 +1,10 @@
 """The way to the database: one engine, its transactions, its clock and its version, on SQLite and PostgreSQL alike."""
 
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import event, exc
@@ -13,12 +12,14 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from relayd.adapters.database_calls import DatabaseCall
 from relayd.adapters.database_urls import database_url, path_of, refused, unwritten
+from relayd.adapters.group_commit import GroupCommit, OneWriter
+from relayd.adapters.prepared import Borrowed, Prepared, Statements, wrapped
 from relayd.adapters.schema import HEAD, meta
 from relayd.adapters.versions import alembic, known, suits
-from relayd.errors import TransientError
 from relayd.telemetry import names
 from relayd.telemetry.fingerprint import fingerprint
 
+T = TypeVar("T")
 Insert = postgresql.Insert | sqlite.Insert
 """Both know ON CONFLICT, and spell it alike."""
 
@@ -54,7 +55,7 @@ _POSTGRES_ARGUMENTS = {
 
 
 class Database:
-    """An engine with three kinds of connection. Errors leave it as ours, translated once."""
+    """An engine, and the ways to use it. Errors leave it as ours, translated once."""
 
     def __init__(self, engine: sa.Engine, now: Callable[[], sa.ColumnElement[float]] | None = None) -> None:
         self.engine = engine
@@ -66,15 +67,15 @@ class Database:
         self.today = sa.cast(days if self.dialect == "sqlite" else sa.func.floor(days), sa.Integer)
         """Days since 1970 by the same clock, UTC."""
         # SQLite's own waiting polls, and starves under many threads; a lock hands over in an instant.
-        self._turn = threading.Lock() if self.dialect == "sqlite" else None
+        self._turn = OneWriter(BUSY_SECONDS) if self.dialect == "sqlite" else None
         self._waiting: set[object] = set()
         self._attributes = _attributes(engine)
-        self._autocommit: sa.Engine = engine
-        self._transaction: sa.Engine = engine
-        if self._turn:
-            self._transaction = engine.execution_options(relayd_begin="BEGIN IMMEDIATE")
-        else:
-            self._autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._group = GroupCommit(engine, self._turn) if self._turn else None
+        # The engine's own connections begin nothing by themselves.
+        options: dict[str, Any] = (
+            {"relayd_begin": "BEGIN IMMEDIATE"} if self._turn else {"isolation_level": "READ COMMITTED"}
+        )
+        self._transaction = engine.execution_options(**options)
 
     @property
     def upgrades_itself(self) -> bool:
@@ -84,20 +85,45 @@ class Database:
     @contextmanager
     def reading(self, operation: str = "read") -> Iterator[sa.Connection]:
         """A connection on which every statement stands alone. `operation` is what it is measured as."""
-        with self._call(operation) as call, self._autocommit.connect() as connection:
+        with self._call(operation) as call, self.engine.connect() as connection:
             call.connected()
             yield connection
 
     @contextmanager
     def writing(self, operation: str = "write") -> Iterator[sa.Connection]:
         """A connection in a transaction: committed at the end, rolled back by any exception."""
-        with self._call(operation) as call, self._my_turn(), self._transaction.begin() as connection:
+        with self._call(operation) as call, self._turn or nullcontext(), self._transaction.begin() as connection:
             call.connected()
             yield connection
 
     def writing_once(self, operation: str = "write") -> AbstractContextManager[sa.Connection]:
         """For a single writing statement: PostgreSQL is spared the trips of BEGIN and COMMIT."""
         return self.writing(operation) if self._turn else self.reading(operation)
+
+    def prepared(self, statement: Any) -> Prepared:
+        """The statement, for `asking` and `change`."""
+        return Prepared(statement, self.engine.dialect)
+
+    def asking(self, operation: str) -> Borrowed:
+        """As `reading`, for prepared statements."""
+        return Borrowed(self.engine, self._call(operation))
+
+    def change(self, operation: str, work: Callable[[Statements], T], *, once: bool = False) -> T:
+        """As `writing`, for prepared statements; `once`: `work` runs a single one, which is a transaction by itself.
+
+        `work` may run in another thread than this one, and may not hold a connection of its own.
+        """
+        if self._group is None:
+            with Borrowed(self.engine, self._call(operation), None if once else "BEGIN") as run:
+                return work(run)
+        with self._call(operation) as call:
+            change = self._group.commit(work)
+            call.connected(change.began or None)
+            if change.error is not None:
+                # Of one error of all, each thread raises its own.
+                raise wrapped(change.error, self.engine.dialect) or change.error
+        answer: T = change.answer
+        return answer
 
     def insert(self, table: sa.Table) -> Insert:
         """The dialect's INSERT, the one that knows ON CONFLICT."""
@@ -135,16 +161,6 @@ class Database:
     def _call(self, operation: str) -> DatabaseCall:
         return DatabaseCall(operation, self._attributes, self._waiting)
 
-    @contextmanager
-    def _my_turn(self) -> Iterator[None]:
-        if self._turn and not self._turn.acquire(timeout=BUSY_SECONDS):
-            raise TransientError("database_busy", "another thread writes", charged=False)
-        try:
-            yield
-        finally:
-            if self._turn:
-                self._turn.release()
-
 
 def _attributes(engine: sa.Engine) -> dict[str, str]:
     """What every span of a call tells. Of a file the path may name somebody."""
@@ -174,7 +190,7 @@ def connect(
         event.listen(engine, "begin", _begin)
     else:
         arguments = {name: value for name, value in _POSTGRES_ARGUMENTS.items() if name not in parsed.query}
-        engine = sa.create_engine(parsed, connect_args=arguments, **options)
+        engine = sa.create_engine(parsed, connect_args=arguments, isolation_level="AUTOCOMMIT", **options)
         if read_only:
             event.listen(engine, "connect", _forbid_writing)
         _ping_rested(engine)

@@ -37,13 +37,17 @@ class DatabaseCall(TracedCall):
         super().__enter__()
         return self
 
-    def connected(self) -> None:
-        """The connection is there."""
+    def connected(self, at: float | None = None) -> None:
+        """The connection is there, or was at that time by `perf_counter`."""
         self._waiting.discard(self)
-        seconds = perf_counter() - self.began
+        seconds = (perf_counter() if at is None else at) - self.began
         instruments.connection_waited(seconds)
         if seconds >= WORTH_TELLING:
             self.tell(names.DB_WAITED, round(seconds, 6))
+
+    def ended(self, error: BaseException | None) -> None:
+        """Leave by hand. Raises our form of an error that is SQLAlchemy's."""
+        self.__exit__(None if error is None else type(error), error, None)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

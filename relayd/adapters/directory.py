@@ -43,7 +43,8 @@ class SqlDirectory:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._by_address = statements.by_address(database)
+        self._by_address = database.prepared(statements.by_address(database))
+        self._contact = database.prepared(statements.CONTACT)
         self._by_token = statements.by_token(database)
         self._rules = statements.rules(database)
         new_mask = database.insert(masks).values(created_at=database.now).on_conflict_do_nothing()
@@ -53,17 +54,20 @@ class SqlDirectory:
     def lookup(self, address: Address) -> Target:
         """A mask, a contact's token, a mask that a rule would make, or unknown."""
         bare = storable(address.bare)
+        if not _TOKEN.fullmatch(address.local):
+            with self._database.asking("lookup") as run:
+                rows: Sequence[Any] = run(self._by_address, {"bare": bare}).rows
+            if rows:
+                return mask_of(rows)
         with self._database.reading("lookup") as connection:
-            if not _TOKEN.fullmatch(address.local):
-                rows: Sequence[Any] = connection.execute(self._by_address, {"bare": bare}).all()
-            else:
+            if _TOKEN.fullmatch(address.local):
                 rows = connection.execute(self._by_token, {"bare": bare, "token": address.local}).all()
                 rows = [row for row in rows if row.address == bare] or rows
                 if rows and rows[0].address != bare:
                     owned = connection.execute(statements.OWNED, {"owner": rows[0].owner_id}).all()
                     return _token_of(rows, owned)
-            if rows:
-                return mask_of(rows)
+                if rows:
+                    return mask_of(rows)
             ruled = connection.execute(self._rules, {"domain": storable(address.domain)}).all()
             if ruled:
                 return _ruled(connection, ruled, address, bare)
@@ -123,8 +127,8 @@ class SqlDirectory:
 
     def known_contact(self, mask_id: str, sender: Address | None) -> Contact | None:
         """The mask's contact for this correspondent; None at first sight."""
-        with self._database.reading("contact") as connection:
-            row = connection.execute(statements.CONTACT, _wanted_contact(mask_id, sender)).one_or_none()
+        with self._database.asking("contact") as run:
+            row = run(self._contact, _wanted_contact(mask_id, sender)).first
         return None if row is None else _contact_of(row.contact_id, row.mask_id, row.token, row.address)
 
     def correspondents(self, owner_id: str, tokens: Sequence[str]) -> dict[str, Contact]:

@@ -11,6 +11,7 @@ from typing import Any
 from relayd.adapters import ledger_claims as claims
 from relayd.adapters import ledger_statements as statements
 from relayd.adapters.database import Database
+from relayd.adapters.prepared import Statements
 from relayd.adapters.schema import attempts, feedback, notices, quarantine, retries
 from relayd.adapters.storable import storable
 from relayd.errors import ClaimLostError, TransientError
@@ -58,14 +59,14 @@ class SqlLedger:
     def __init__(self, database: Database, *, days: float = 60) -> None:
         self._database = database
         # Built once: SQLAlchemy's cache knows the SQL of a statement object that it has seen.
-        self._new = claims.new(database)
+        self._new = database.prepared(claims.new(database))
         self._holder = claims.holder(database)
         self._before = claims.before(database)
         self._take = claims.take(database)
         self._ended = claims.ended(database)
-        self._begin_send = statements.begin_send(database)
-        self._sent = statements.sent(database)
-        self._count_sent = statements.count_sent(database)
+        self._begin_send = database.prepared(statements.begin_send(database))
+        self._sent = database.prepared(statements.sent(database))
+        self._count_sent = database.prepared(statements.count_sent(database))
         self._failed = statements.failed(database)
         self._refused = statements.refused(database)
         self._is_refused = statements.is_refused()
@@ -103,9 +104,8 @@ class SqlLedger:
             "replay_id": None if replay is None else replay.replay_id,
         }
         delivery_id, token = _random_id(), given["token"]
-        with self._database.writing_once("claim") as connection:
-            new = connection.execute(self._new, parts | given | {"delivery_id": delivery_id, "ttl": ttl}).first()
-        if new is not None:
+        new = parts | given | {"delivery_id": delivery_id, "ttl": ttl}
+        if self._database.change("claim", lambda run: run(self._new, new), once=True).rows:
             return Claim(delivery_id, key, str(token), attempt=1)
         doubt = min(doubt_seconds, _FOREVER)
         asked: dict[str, Any] = {
@@ -152,16 +152,18 @@ class SqlLedger:
             "original": None if original is None else _thread_id(original),
         }
         ours = {"id": claim.delivery_id, "holder": claim.token, "ttl": ttl}
-        with self._database.writing_once("begin_send") as connection:
-            if not connection.execute(self._begin_send, ours | values).rowcount:
-                raise ClaimLostError
+        if not self._database.change("begin_send", lambda run: run(self._begin_send, ours | values), once=True).changed:
+            raise ClaimLostError
 
     def sent(self, claim: Claim, ses_id: str) -> None:
         """Record the send, and count it. The first of two is kept."""
         values = {"id": claim.delivery_id, "ses": ses_id, "number": claim.attempt}
-        with self._database.writing("sent") as connection:
-            if connection.execute(self._sent, values).rowcount:
-                connection.execute(self._count_sent, {"id": claim.delivery_id})
+
+        def record(run: Statements) -> None:
+            if run(self._sent, values).changed:
+                run(self._count_sent, {"id": claim.delivery_id})
+
+        self._database.change("sent", record)
 
     def failed(self, claim: Claim, reason: str, *, message_id: str, held: Held | None = None) -> None:
         """Record the failure, if the claim is ours."""

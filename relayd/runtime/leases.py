@@ -4,6 +4,7 @@ A lease is SQS's visibility timeout. While we hold it nobody else gets the messa
 so a worker asks its lease right before the one irreversible step.
 """
 
+import math
 from dataclasses import dataclass, field
 
 import structlog
@@ -84,6 +85,8 @@ class Keeper:
         self._held: dict[str, Lease] = {}
         self._stopped = False
         self._sends_end_at: float | None = None
+        self._looks_at = 0.0
+        """When its thread looks at the leases next, unless it is woken."""
         self._thread = clock.spawn("keeper", self._run)
 
     # What the others ask of it.
@@ -94,7 +97,9 @@ class Keeper:
         with self._changed:
             # By handle, not by id: one receive may hold a message twice, and each copy has a lease of its own.
             self._held[message.receipt_handle] = lease
-            self._changed.notify_all()
+            if lease.due_at < self._looks_at:
+                # Rare: a lease that began later is due later.
+                self._changed.notify_all()
         return lease
 
     def drop(self, lease: Lease) -> None:
@@ -146,6 +151,10 @@ class Keeper:
         with self._changed:
             return sorted(self._held.values(), key=lambda lease: lease.received_at)
 
+    def held(self) -> int:
+        """How many messages are held right now."""
+        return len(self._held)
+
     def end_sends_at(self, when: float) -> None:
         """From now on a send must be over by `when` (monotonic): the daemon is stopping."""
         with self._changed:
@@ -183,7 +192,10 @@ class Keeper:
             if due:
                 return due[:BATCH]
             next_due = min((x.due_at for x in candidates), default=None)
+            self._looks_at = math.inf if next_due is None else next_due
             self._changed.wait(None if next_due is None else next_due - now)
+            # Until it has looked again it need not be woken.
+            self._looks_at = 0.0
         return None
 
     def _extend(self, leases: list[Lease], seconds: float) -> None:

@@ -1,5 +1,6 @@
 """The Settler: tells SQS how messages ended, in batches, and goes on trying for as long as their leases run."""
 
+import math
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,8 +17,10 @@ from relayd.telemetry.instruments import Engine
 
 log = structlog.get_logger(__name__)
 
-LINGER = 0.01
-"""Seconds that an entry waits for company. Ten deletes in one call cost SQS, and us, as much as one."""
+LINGER = 0.1
+"""Seconds that an entry waits for company. Ten deletes in one call cost SQS, and us, as much as one; and nobody waits
+for them: the message's lease runs, and its slot has been free since before.
+"""
 RETRY_FIRST = 0.2
 RETRY_CAP = 5.0
 REMEMBERED = 10_000
@@ -58,6 +61,8 @@ class Settler:
         self._pending: deque[Settlement] = deque()
         self._in_call = 0
         self._stopping = False
+        self._looks_at = 0.0
+        """When its thread looks at what is pending next, unless it is woken."""
         self._unfinished: OrderedDict[str, None] = OrderedDict()
         self._thread: Thread = clock.spawn("settler", self._run)
 
@@ -70,7 +75,8 @@ class Settler:
                 self._changed.wait(1.0)
             settlement.queued_at = self._clock.monotonic()
             self._pending.append(settlement)
-            self._changed.notify_all()
+            if len(self._pending) >= BATCH or self._stopping or self._looks_at > settlement.queued_at + LINGER:
+                self._changed.notify_all()
 
     def was_finished(self, message_id: str) -> bool:
         """Whether this message was done before and only its delete failed."""
@@ -110,13 +116,19 @@ class Settler:
                     for settlement in batch:
                         self._pending.remove(settlement)
                     return batch
-                self._changed.wait(linger)
+                self._wait(now, linger)
             elif self._pending:
-                self._changed.wait(min(x.not_before for x in self._pending) - now)
+                self._wait(now, min(x.not_before for x in self._pending) - now)
             elif self._stopping:
                 return []
             else:
-                self._changed.wait()
+                self._wait(now, None)
+
+    def _wait(self, now: float, seconds: float | None) -> None:
+        self._looks_at = math.inf if seconds is None else now + seconds
+        self._changed.wait(seconds)
+        # Until it has looked again it need not be woken.
+        self._looks_at = 0.0
 
     def _settle(self, batch: list[Settlement]) -> None:
         answers: list[EntryError | None]

@@ -18,6 +18,8 @@ class Slots:
         self._free = limit
         self._clock = clock
         self._changed = clock.condition()
+        self._wanted: list[int] = []
+        """How many free slots those wait for who wait."""
 
     @property
     def busy(self) -> int:
@@ -43,7 +45,9 @@ class Slots:
         with self._changed:
             self._free += count
             assert self._free <= self.limit, "a slot was given back twice"
-            self._changed.notify_all()
+            # Not for each slot: who waits for eight need not look at one.
+            if self._wanted and self._free >= min(self._wanted):
+                self._changed.notify_all()
 
     def wait_idle(self, timeout: float) -> bool:
         """Wait until every slot is free. False when the timeout passed first."""
@@ -52,7 +56,11 @@ class Slots:
             return self._free == self.limit
 
     def _wait_for(self, free: int, deadline: float) -> None:
-        while self._free < free:
-            left = deadline - self._clock.monotonic()
-            if left <= 0 or not self._changed.wait(left):
-                return
+        self._wanted.append(free)
+        try:
+            while self._free < free:
+                left = deadline - self._clock.monotonic()
+                if left <= 0 or not self._changed.wait(left):
+                    return
+        finally:
+            self._wanted.remove(free)

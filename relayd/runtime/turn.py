@@ -144,7 +144,7 @@ class Turn:
         limit, breakers = self._governor.standing()
         told: dict[str, spans.Attribute] = {
             names.LIMIT_NOW: limit,
-            names.IN_FLIGHT_NOW: len(self._keeper.in_hand()),
+            names.IN_FLIGHT_NOW: self._keeper.held(),
         }
         if breakers:
             told[names.BREAKERS_NOW] = breakers

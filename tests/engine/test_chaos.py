@@ -93,7 +93,9 @@ def problems_with_mails(storm: Storm) -> list[object]:
         if row is None:
             problems.append(("never begun", delivery, reasons))
             continue
-        if count == 0 and not (row.state == "failed" and row.reason in reasons):
+        # A message is dead-lettered once, for one of its deliveries that failed.
+        failed = {one.reason for (mail_id, _), one in rows.items() if mail_id == delivery[0] and one.state == "failed"}
+        if count == 0 and not (row.state == "failed" and failed.intersection(reasons)):
             problems.append(("lost", delivery, row, reasons))
         if count > 1 + row.resends:
             problems.append(("sent again without being counted", delivery, count, row, reasons))

@@ -15,7 +15,9 @@ class _Task:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.baton = threading.Semaphore(0)
+        # A lock rather than a semaphore, which is written in Python: batons change hands a million times in the suite.
+        self.baton = threading.Lock()
+        self.baton.acquire()
         self.wake_at: float | None = None
         self.ready = True
         self.locking = False
@@ -61,6 +63,11 @@ class VirtualCondition:
         self.__enter__()
         self._depth = depth
         return notified
+
+    def notify(self) -> None:
+        # The one that has waited longest, as the real one does.
+        if self._waiters:
+            self._waiters.pop(0).ready = True
 
     def notify_all(self) -> None:
         for task in self._waiters:
@@ -172,9 +179,8 @@ class VirtualClock:
 
     def _pass_on(self) -> None:
         while True:
-            ready = [task for task in self._tasks if task.ready]
-            if ready:
-                chosen = self._random.choice(ready) if self._random else ready[0]
+            chosen = self._next()
+            if chosen is not None:
                 # First in, first out: who ran last stands at the end of the line.
                 self._tasks.remove(chosen)
                 self._tasks.append(chosen)
@@ -182,19 +188,29 @@ class VirtualClock:
                 chosen.ready = False
                 chosen.baton.release()
                 return
-            deadlines = [task.wake_at for task in self._tasks if task.wake_at is not None]
-            if self._timers:
-                deadlines.append(self._timers[0][0])
-            if not deadlines:
+            moment = min((task.wake_at for task in self._tasks if task.wake_at is not None), default=None)
+            if self._timers and (moment is None or self._timers[0][0] < moment):
+                moment = self._timers[0][0]
+            if moment is None:
                 main = next((task for task in self._tasks if task.name == "main"), None)
                 if main is None:
                     return
                 self._failure = self._failure or DeadlockError(", ".join(task.name for task in self._tasks))
                 main.ready = True
                 continue
-            self._now = max(self._now, min(deadlines))
-            while self._timers and self._timers[0][0] <= self._now:
+            now = self._now = max(self._now, moment)
+            while self._timers and self._timers[0][0] <= now:
                 self._timers.pop(0)[1]()
             for task in self._tasks:
-                if task.wake_at is not None and task.wake_at <= self._now:
+                if task.wake_at is not None and task.wake_at <= now:
                     task.ready = True
+
+    def _next(self) -> _Task | None:
+        """Whose turn it is among those that are ready."""
+        if self._random:
+            ready = [task for task in self._tasks if task.ready]
+            return self._random.choice(ready) if ready else None
+        for task in self._tasks:
+            if task.ready:
+                return task
+        return None

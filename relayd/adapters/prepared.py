@@ -79,7 +79,9 @@ class Prepared:
 
     def _compile(self, names: list[str]) -> None:
         compiled = self._statement.compile(dialect=self._dialect, column_keys=names)
-        # Lists that stand in the statement are written out; a list among the parameters is seen as one NULL.
+        if any(bind.expanding and name in names for name, bind in compiled.binds.items()):
+            raise TypeError("a list cannot be a parameter of a prepared statement")
+        # Lists that stand in the statement are written out.
         written = compiled.construct_expanded_state(dict.fromkeys(names))
         self._called = [(name, bind.callable) for name, bind in compiled.binds.items() if bind.callable is not None]
         self._fixed = {name: value for name, value in written.parameters.items() if name not in names}

@@ -262,7 +262,9 @@ INSTRUMENTS: Mapping[str, Instrument] = MappingProxyType(
             "Threads that wait for a connection now; on SQLite, also for their turn to write.",
             _POOL,
         ),
-        names.CONNECTION_WAIT: Instrument("histogram", "s", "How long they waited.", _POOL, WAIT_SECONDS),
+        names.CONNECTION_WAIT: Instrument(
+            "histogram", "s", "How long they waited, where that was a millisecond or more.", _POOL, WAIT_SECONDS
+        ),
     }
 )
 

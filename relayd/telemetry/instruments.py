@@ -1,6 +1,7 @@
 """Counters and histograms, one function for each thing that happens. Labels have few values, and none is personal."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from itertools import product
 from typing import Literal
 
@@ -24,6 +25,9 @@ _OPERATION_TYPES = {
     "dead_letter": "send",
 }
 _BOUNCES = {"Permanent": "permanent", "Transient": "transient"}
+
+_FEW = 500
+"""Sets of labels that are kept: every mail makes a dozen calls, and they are always the same ones."""
 
 POOL = {names.POOL: "relayd"}
 """What the conventions have a database's pool say of itself."""
@@ -228,10 +232,15 @@ def connection_waited(seconds: float) -> None:
 
 def call_ended(dependency: str, operation: str, seconds: float, error: str | None) -> None:
     """A call to a dependency ended; `error`: the word for what went wrong."""
+    _dependency_duration.record(seconds, _of_call(dependency, operation, error))
+
+
+@lru_cache(maxsize=_FEW)
+def _of_call(dependency: str, operation: str, error: str | None) -> Mapping[str, str]:
     attributes = {"dependency": dependency, "operation": bounded("operation", operation)}
     if error is not None:
         attributes[names.ERROR_TYPE] = bounded(names.ERROR_TYPE, error)
-    _dependency_duration.record(seconds, attributes)
+    return attributes
 
 
 def queue_call_ended(operation: str, destination: str, seconds: float, error: str | None) -> None:

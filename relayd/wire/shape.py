@@ -84,8 +84,7 @@ def parse_object(text: str, noun: str) -> Shape:
     try:
         if not is_unicode(text):
             raise ValueError
-        # Nobody here reads a number: float is linear in its digits where int is quadratic, or raises.
-        root = json.loads(text, parse_int=float, parse_constant=_refuse_constant, object_pairs_hook=_unique)
+        root = _READER.decode(text)
     except (ValueError, RecursionError):
         # `from None`: a JSONDecodeError carries the whole document with it.
         raise PermanentError("not_json", noun) from None
@@ -127,3 +126,7 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(fields) != len(pairs):
         raise PermanentError("duplicate_key")
     return fields
+
+
+# Nobody here reads a number: float is linear in its digits where int is quadratic, or raises.
+_READER = json.JSONDecoder(parse_int=float, parse_constant=_refuse_constant, object_pairs_hook=_unique)

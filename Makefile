@@ -11,15 +11,16 @@ REVISION = $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 BUILDER ?= $(firstword $(foreach name,docker podman buildah,$(shell command -v $(name) 2>/dev/null)))
 IMAGE = $(BUILDER) build $(IMAGE_OPTIONS) --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION)
 
-.PHONY: help run test check lock deploy-check image dist pythons smoke-aws clean
+.PHONY: help run test check lock deploy-check image dist pythons smoke-aws bench bench-node clean
 help: ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 run: $(VENV)/.sandbox ## the sandbox: an emulated AWS, an SMTP door, and relayd between them
 	@$(BIN)/relayd sandbox
 
+# Bytecode is kept, whatever the environment says: or each worker, and each daemon that it starts, compiles everything.
 test: $(VENV)/.dev ## the test suite
-	@$(BIN)/python -m pytest -n 4 --dist worksteal
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 4 --dist worksteal
 
 check: $(VENV)/.dev ## ruff, mypy strict, import-linter, deptry
 	@$(BIN)/ruff check .
@@ -47,6 +48,19 @@ pythons: $(VENV)/.release ## the suite on every supported Python that is here
 
 smoke-aws: $(VENV)/.sandbox ## say what three mails to SES's simulator would need of your account; SMOKE=--really does it
 	@$(BIN)/python -m deploy.smoke $(SMOKE)
+
+RESULTS := bench/results
+# Bench by bench: a table for you, and the same as JSON in $(RESULTS). The picture needs matplotlib (the extra `bench`).
+bench: $(VENV)/.dev ## relayd against its rivals, everything measured (about 45 minutes; docs/performance.md)
+	@mkdir -p $(RESULTS)
+	@$(BIN)/python -m bench.mails --set all --output $(RESULTS)/mails.json
+	@$(BIN)/python -m bench.rewrite --output $(RESULTS)/rewrite.json
+	@$(BIN)/python -m bench.large_calls --output $(RESULTS)/large_calls.json
+	@$(BIN)/python -m bench.start --output $(RESULTS)/start.json
+	-@$(BIN)/python -m bench.mails.picture $(RESULTS) $(RESULTS)/performance.png
+
+bench-node: ## install what the rival in Node needs (node 20 and npm)
+	@npm ci --prefix bench/mails/rivals/node_sqs_consumer --ignore-scripts --no-audit --no-fund
 
 clean: ## remove the virtual environments
 	rm -rf $(VENV) $(TOOLS)

@@ -8,6 +8,7 @@ from click.testing import CliRunner, Result
 
 from relayd.adapters.database import Database, connect
 from relayd.cli import root
+from tests.contract.databases import with_tables
 
 
 class Operator:
@@ -16,7 +17,7 @@ class Operator:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.environ: dict[str, str | None] = {
-            "RELAYD_DATABASE_URL": f"sqlite:///{folder}/relayd.db",
+            "RELAYD_DATABASE_URL": with_tables(folder),
             "RELAYD_MAIL_DOMAINS": "mask.example,other.example",
         }
 

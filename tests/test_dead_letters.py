@@ -19,7 +19,7 @@ from relayd.runtime.clock import SystemClock
 from relayd.wire import own
 from tests.adapters.scripted_server import Hang, ScriptedServer, json_error
 from tests.adapters.test_sqs import URL, sqs
-from tests.cloud.server import EmbeddedServer, embedded  # noqa: F401 -- pytest finds fixtures here
+from tests.cloud.server import EmbeddedServer
 from tests.contract.moto_server import MotoServer
 from tests.fakes.clock import VirtualClock
 from tests.fakes.letter_queue import FakeLetterQueue
@@ -429,7 +429,7 @@ class TestTrouble:
 class TestSqs:
     """The real queue behind it."""
 
-    def test_all_that_sqs_knows(self, embedded: EmbeddedServer) -> None:  # noqa: F811
+    def test_all_that_sqs_knows(self, embedded: EmbeddedServer) -> None:
         """Attributes of every kind; where SQS moved it from; the trace header."""
         url, dead = embedded.new_queue(max_receive_count=1)
         kinds = {
@@ -454,7 +454,7 @@ class TestSqs:
         assert trace_ids(found.message) == ["5759e988bd862e3fe1be46a994272793"]
         assert dead_letter_url(url, embedded.relayd_client("sqs")) == dead
 
-    def test_a_queue_without_a_policy(self, embedded: EmbeddedServer) -> None:  # noqa: F811
+    def test_a_queue_without_a_policy(self, embedded: EmbeddedServer) -> None:
         """There is no telling where its dead letters are, and it is said what to set."""
         _, dead = embedded.new_queue()
         with pytest.raises(ConfigurationError, match="RELAYD_DEAD_LETTER_URL"):

@@ -22,7 +22,6 @@ from relayd.ops.failure_history import Asked, LedgerHistory, Past, open_history
 from relayd.ops.mail_copies import MailCopies
 from relayd.ports import EntryError
 from relayd.runtime.memory import MemoryBudget
-from tests.cloud.server import EmbeddedServer, embedded  # noqa: F401 -- pytest finds fixtures here
 from tests.fakes.clock import VirtualClock
 from tests.fakes.letter_queue import FakeLetterQueue
 from tests.fakes.shelf import FakeShelf

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from relayd.adapters.database import connect, upgrade
 from relayd.cli import root
 from relayd.errors import ConfigurationError
-from tests.cloud.server import EmbeddedServer, embedded  # noqa: F401 -- pytest finds fixtures here
+from tests.cloud.server import EmbeddedServer
 from tests.contract.moto_server import REGION
 from tests.letters import TRACE, TRACEPARENT, mail_body, sent_attributes
 
@@ -64,7 +64,7 @@ class Operator:
 
 
 @pytest.fixture
-def operator(tmp_path: Path, embedded: EmbeddedServer) -> Iterator[Operator]:  # noqa: F811
+def operator(tmp_path: Path, embedded: EmbeddedServer) -> Iterator[Operator]:
     yield Operator(tmp_path, embedded)
     embedded.aws.clear_faults()
 

@@ -432,6 +432,7 @@ def test_commands_refuse_a_foreign_secret(relayd: Operator) -> None:
 
 def test_the_database_is_upgraded_and_its_version_told(relayd: Operator) -> None:
     """`version` changes nothing, and makes no file; `upgrade` may be run any number of times."""
+    (relayd.folder / "relayd.db").unlink()
     missing = relayd("db", "version")
     assert missing.exit_code == 1
     assert "relayd db upgrade" in str(missing.exception)

@@ -31,7 +31,8 @@ from relayd.wire.own import open_own
 from relayd.wire.ses import read_notification
 from tests.adapters.scripted_server import Hang, ScriptedServer, Step, json_error
 from tests.adapters.test_sqs import URL, answer, sqs
-from tests.cloud.server import EmbeddedServer, embedded  # noqa: F401 -- pytest finds fixtures here
+from tests.cloud.server import EmbeddedServer
+from tests.contract.databases import with_tables
 from tests.contract.moto_server import REGION
 from tests.wire.samples import received_text
 
@@ -45,7 +46,7 @@ class World:
     def __init__(self, folder: Path, server: EmbeddedServer) -> None:
         self.sqs, self.url = server.sqs, server.new_queue()[0]
         self.environ: dict[str, str | None] = {
-            "RELAYD_DATABASE_URL": f"sqlite:///{folder}/relayd.db",
+            "RELAYD_DATABASE_URL": with_tables(folder),
             "RELAYD_MAIL_DOMAINS": "mask.example",
             "RELAYD_QUEUE_URL": self.url,
             "RELAYD_SECRET": SECRET,
@@ -123,7 +124,7 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path, embedded: EmbeddedServer) -> Iterator[World]:  # noqa: F811
+def world(tmp_path: Path, embedded: EmbeddedServer) -> Iterator[World]:
     embedded.aws.clear_faults()
     made = World(tmp_path, embedded)
     yield made
@@ -275,7 +276,7 @@ def test_it_needs_its_settings_and_no_others(world: World) -> None:
     world.ok("quarantine", "release", "--all")
 
 
-def test_a_queue_that_refuses_is_a_configuration_error(world: World, embedded: EmbeddedServer) -> None:  # noqa: F811
+def test_a_queue_that_refuses_is_a_configuration_error(world: World, embedded: EmbeddedServer) -> None:
     """Told with a hint; the mail is listed still and goes once the queue takes it."""
     world.hold("a", reason="bounce_pause", mailbox=BOX)
     embedded.aws.faults([{"operation": "sqs:SendMessageBatch", "fault": "deny"}])
@@ -289,7 +290,7 @@ def test_a_queue_that_refuses_is_a_configuration_error(world: World, embedded: E
     assert len(world.received()) == 1
 
 
-def test_an_outage_fails_what_it_meets(world: World, embedded: EmbeddedServer) -> None:  # noqa: F811
+def test_an_outage_fails_what_it_meets(world: World, embedded: EmbeddedServer) -> None:
     """Exit code 4 with the reason; the rest went out, and the same command does the remainder."""
     for number in range(15):
         world.hold(f"m{number}")
@@ -303,7 +304,7 @@ def test_an_outage_fails_what_it_meets(world: World, embedded: EmbeddedServer) -
     assert len(world.received()) == 15
 
 
-def test_a_long_outage_ends_the_command(world: World, embedded: EmbeddedServer) -> None:  # noqa: F811
+def test_a_long_outage_ends_the_command(world: World, embedded: EmbeddedServer) -> None:
     """After three calls the rest is not even tried, and said so."""
     for number in range(45):
         world.hold(f"m{number}")

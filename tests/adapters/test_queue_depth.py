@@ -8,7 +8,7 @@ from relayd.adapters.queue_depth import QueueDepth, depth
 from relayd.errors import HoldError, RelaydError, TransientError
 from tests.adapters.scripted_server import Hang, Reset, ScriptedServer, Step, json_error
 from tests.adapters.test_sqs import URL, answer, sqs
-from tests.cloud.server import EmbeddedServer, embedded  # noqa: F401 -- pytest finds fixtures here
+from tests.cloud.server import EmbeddedServer
 from tests.contract.moto_server import MotoServer
 
 
@@ -21,7 +21,7 @@ def fill(client: Any, url: str) -> None:
     client.receive_message(QueueUrl=url, MaxNumberOfMessages=1)
 
 
-def test_the_embedded_aws(embedded: EmbeddedServer) -> None:  # noqa: F811
+def test_the_embedded_aws(embedded: EmbeddedServer) -> None:
     """Each kind in its own count."""
     url = embedded.new_queue()[0]
     assert depth(embedded.sqs, url) == QueueDepth(0, 0, 0)

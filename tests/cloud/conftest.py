@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cloud.server import EmbeddedServer, embedded  # noqa: F401 -- pytest finds fixtures in conftest
+from tests.cloud.server import EmbeddedServer
 
 
 @pytest.fixture
-def server(embedded: EmbeddedServer) -> Iterator[EmbeddedServer]:  # noqa: F811
+def server(embedded: EmbeddedServer) -> Iterator[EmbeddedServer]:
     """The shared server; what a test turns is turned back after it."""
     before = embedded.aws.settings()
     yield embedded

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from relayd.adapters.database import Database
-from tests.cloud.server import embedded  # noqa: F401 -- pytest finds fixtures in conftest
 from tests.contract.databases import open_database, postgres_server, sqlite_url
 from tests.contract.operated import Directory
 from tests.contract.stores import FakeStores, Ledger, SqlStores, Stores

@@ -1,5 +1,6 @@
 """The emulated AWS, gates in front of its S3 and SES, and daemons as real processes."""
 
+import functools
 import json
 import os
 import signal
@@ -40,7 +41,7 @@ class Cloud:
         self.folder = folder
         self.database_url = database_url or f"sqlite:///{folder / 'relayd.sqlite'}"
         self.aws = aws
-        self.clients = Clients(aws.endpoint)
+        self.clients = _clients(aws.endpoint)
         self.world = World.build(aws.endpoint, self.clients, f"-{number}", events=isinstance(aws, EmbeddedAws))
         self.receiving = Receiving(Store(self.world, self.clients))
         self.s3 = Gate(aws.endpoint)
@@ -218,6 +219,12 @@ class Cloud:
         while page := self.aws.sent(since + len(sent)):
             sent += page
         return sent
+
+
+@functools.cache
+def _clients(endpoint: str) -> Clients:
+    """The same ones for every test: to make them takes longer than most of what is asked with them."""
+    return Clients(endpoint)
 
 
 class DaemonProcess:

@@ -21,7 +21,7 @@ from relayd.ops.status.looking import Observer
 from relayd.ops.status.sources import impatient, status_url
 from relayd.runtime.clock import SystemClock
 from tests.adapters.scripted_server import Answer, ScriptedServer
-from tests.cloud.server import EmbeddedServer, embedded  # noqa: F401 -- pytest finds fixtures here
+from tests.cloud.server import EmbeddedServer
 from tests.contract.deliveries import send
 from tests.contract.moto_server import REGION
 
@@ -79,7 +79,7 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path, embedded: EmbeddedServer) -> Iterator[World]:  # noqa: F811
+def world(tmp_path: Path, embedded: EmbeddedServer) -> Iterator[World]:
     embedded.aws.clear_faults()
     yield World(tmp_path, embedded)
     embedded.aws.clear_faults()

@@ -40,7 +40,7 @@ def drawer() -> Draw:
         import matplotlib  # noqa: F401 - is it there?
     except ImportError:
         hint = "install it, for instance with: pip install -e '.[bench]'"
-        raise click.ClickException(f"--picture: matplotlib is not there; {hint}") from None
+        raise click.ClickException(f"matplotlib is not there; {hint}") from None
     return draw
 
 

@@ -1,0 +1,1 @@
+"""Mails through relayd and through its rivals, side by side: `python -m bench.mails`."""

@@ -1,0 +1,1 @@
+"""Programs that do relayd's job in other ways, for the benchmark to compare with; each says what it stands for."""

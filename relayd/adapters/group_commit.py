@@ -17,7 +17,9 @@ from relayd.adapters.prepared import Driver, Statements
 from relayd.errors import TransientError
 
 Work = Callable[[Statements], Any]
-"""Runs statements, and nothing else: it may be run by another thread than its own. What it raises undoes it."""
+"""Runs statements, and nothing else: it may be run by another thread than its own, and a second time after all that it
+did has been undone. What it raises undoes it.
+"""
 
 
 class OneWriter:
@@ -100,19 +102,12 @@ class GroupCommit:
         return changes
 
     def _make(self, changes: Sequence[Change]) -> None:
+        """All at once; where one of them fails, each by itself, so that it fails alone."""
         try:
-            pooled = self._engine.raw_connection()
-            try:
-                driver: Driver = pooled.driver_connection
-                driver.execute("BEGIN IMMEDIATE")
+            if not self._in_one(changes):
                 for change in changes:
-                    _run(change, driver)
-                driver.execute("COMMIT")
-            finally:
-                # What is left of a transaction is rolled back by the pool.
-                pooled.close()
+                    self._make([change])
         except BaseException as error:
-            # None of them is on the disk, whatever it answered.
             for change in changes:
                 change.error = change.error or error
             if not isinstance(error, Exception):
@@ -121,15 +116,23 @@ class GroupCommit:
             for change in changes:
                 change.done = True
 
-
-def _run(change: Change, driver: Driver) -> None:
-    """One of several: what it raises must not undo the others. Raises what ends the whole transaction."""
-    change.began = perf_counter()
-    driver.execute("SAVEPOINT change")
-    try:
-        change.answer = change.work(Statements(driver))
-    except Exception as error:
-        change.error = error
-        # Fails where SQLite has ended the transaction by itself, as it does on a full disk.
-        driver.execute("ROLLBACK TO change")
-    driver.execute("RELEASE change")
+    def _in_one(self, changes: Sequence[Change]) -> bool:
+        """False where one of several has failed: then nothing was changed."""
+        pooled = self._engine.raw_connection()
+        try:
+            driver: Driver = pooled.driver_connection
+            driver.execute("BEGIN IMMEDIATE")
+            run = Statements(driver)
+            for change in changes:
+                change.began = perf_counter()
+                try:
+                    change.answer = change.work(run)
+                except Exception:
+                    if len(changes) > 1:
+                        return False
+                    raise
+            driver.execute("COMMIT")
+            return True
+        finally:
+            # What is left of a transaction is rolled back by the pool.
+            pooled.close()

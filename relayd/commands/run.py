@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Stop = Callable[[], bool]
 """Ends what was started. True when nothing was left unfinished."""
 
-SWITCH_SECONDS = 0.0005
+SWITCH_SECONDS = 0.002
 """How long a thread may keep the interpreter while others wait for it."""
 
 

@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 Stop = Callable[[], bool]
 """Ends what was started. True when nothing was left unfinished."""
 
-SWITCH_SECONDS = 0.002
-"""How long a thread may keep the interpreter while others wait for it."""
-
 
 @click.command("run")
 @click.option("--observe", is_flag=True, help="Send nothing and change nothing: say what would become of the mail.")
@@ -92,20 +89,19 @@ def _start(observe: bool, report: Path | None) -> Stop:
     logs.configure(settings.log_format, settings.log_level, sys.stdout, {"observed": True} if observe else None)
     logs.install_excepthooks()
     telemetry = otel.configure(observing=observe)
-    # Python's own 5 ms let sixteen busy workers keep a probe waiting for a quarter of a second: measured, at 0.5 ms
-    # the slowest probes take half of that or less, and the workers get as much done.
-    sys.setswitchinterval(SWITCH_SECONDS)
     return _observe(settings, telemetry, report) if observe else _forward(settings, telemetry)
 
 
 def _forward(settings: "Settings", telemetry: "Telemetry") -> Stop:
     from relayd.app import build
+    from relayd.runtime import allocator
     from relayd.runtime.clock import SystemClock
     from relayd.runtime.systemd import Notifier
 
     clock = SystemClock()
     systemd = Notifier.of(os.environ, os.getpid())
     daemon = build(settings, clock, telemetry)
+    allocator.begin_small()
     daemon.start()
     systemd.ready()
     systemd.feed(clock, daemon.live)

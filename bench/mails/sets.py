@@ -188,7 +188,12 @@ def _options(fake: Door, effort: Effort) -> dict[str, Any]:
 
 def _replicas(fake: Door, effort: Effort) -> dict[str, Any]:
     entries = [
-        Entry(f"{replicas} on {cores}, {database}", RELAYD, Case(replicas=replicas, cores=cores, database=database))
+        # 16 each: four times more would be too many connections for a PostgreSQL that takes 100.
+        Entry(
+            f"{replicas} on {cores}, {database}",
+            RELAYD,
+            Case(concurrency=16, replicas=replicas, cores=cores, database=database),
+        )
         for database in ("sqlite", "postgres")
         for replicas, cores in ((1, 1), (2, 2), (4, 2))
     ]

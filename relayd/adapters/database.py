@@ -121,7 +121,7 @@ class Database:
             call.connected(change.began or None)
             if change.error is not None:
                 # Of one error of all, each thread raises its own.
-                raise wrapped(change.error, self.engine.dialect) or change.error
+                raise wrapped(change.error, self.engine.dialect)
         answer: T = change.answer
         return answer
 

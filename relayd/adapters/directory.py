@@ -54,13 +54,14 @@ class SqlDirectory:
     def lookup(self, address: Address) -> Target:
         """A mask, a contact's token, a mask that a rule would make, or unknown."""
         bare = storable(address.bare)
-        if not _TOKEN.fullmatch(address.local):
+        like_token = _TOKEN.fullmatch(address.local) is not None
+        if not like_token:
             with self._database.asking("lookup") as run:
                 rows: Sequence[Any] = run(self._by_address, {"bare": bare}).rows
             if rows:
                 return mask_of(rows)
         with self._database.reading("lookup") as connection:
-            if _TOKEN.fullmatch(address.local):
+            if like_token:
                 rows = connection.execute(self._by_token, {"bare": bare, "token": address.local}).all()
                 rows = [row for row in rows if row.address == bare] or rows
                 if rows and rows[0].address != bare:

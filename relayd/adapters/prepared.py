@@ -1,7 +1,7 @@
 """Statements that every mail needs: compiled once, and run on the driver's own connection.
 
 SQLAlchemy still writes the SQL, names its parameters and pools the connections. What is spared is its way from a
-statement to the driver and back, which costs several times what the database does: `docs/performance.md` has figures.
+statement to the driver and back, which costs several times what the database does: docs/adr/0014 has figures.
 """
 
 from collections import namedtuple
@@ -165,10 +165,10 @@ class Borrowed:
                     # What is left of a transaction is rolled back by the pool.
                     self._pooled.close()
         finally:
-            self._call.ended(wrapped(error, dialect))
+            self._call.ended(None if error is None else wrapped(error, dialect))
 
 
-def wrapped(error: BaseException | None, dialect: sa.Dialect) -> BaseException | None:
+def wrapped(error: BaseException, dialect: sa.Dialect) -> BaseException:
     """A driver's error as SQLAlchemy would have raised it; others as they are."""
     drivers = dialect.loaded_dbapi.Error
     if not isinstance(error, drivers):

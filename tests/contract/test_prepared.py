@@ -61,6 +61,26 @@ def test_an_error_is_ours(database: Database) -> None:
     assert (database.waiting(), database.connections()["used"]) == (0, 0)
 
 
+def test_the_only_connection_is_fit_again(database_url: str) -> None:
+    """What failed in the middle of a transaction leaves nothing of it to whoever has the connection next."""
+    database = connect(database_url, pool_size=1)
+    upgrade(database)
+    new = database.prepared(sa.insert(meta))
+
+    def fail(run: Statements) -> None:
+        run(new, {"name": "half", "value": ""})
+        raise ValueError("in the middle")
+
+    with pytest.raises(ValueError, match="in the middle"):
+        database.change("new", fail)
+    assert "half" not in names_in(database)
+    database.change("new", lambda run: run(new, {"name": "whole", "value": ""}))
+    assert "whole" in names_in(database)
+    with database.writing() as connection:
+        connection.execute(sa.delete(meta).where(meta.c.name == "whole"))
+    database.close()
+
+
 @pytest.mark.parametrize("failing", [(), (1, 3, 5, 7)], ids=["all well", "half of them fail"])
 def test_changes_share_a_commit_and_nothing_else(tmp_path: Path, failing: tuple[int, ...]) -> None:
     """Those that come while one waits for the disk are one transaction; where one of them fails, it fails alone."""
